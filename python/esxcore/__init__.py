@@ -1,0 +1,82 @@
+"""The memory manager of ESX Server (Waldspurger, OSDI 2002) as an engine people can use.
+
+Virtual machines share equal pages copy-on-write on a host of simulated machine memory. Start with `Host`; the
+shell command ``esxcore run`` shows it at work on the memory of five real guests.
+
+Names are loaded when first used: importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from esxcore._core import __version__ as __version__
+    from esxcore.config import PAGE_SIZE as PAGE_SIZE
+    from esxcore.config import paper_parameters as paper_parameters
+    from esxcore.errors import ArgumentTypeError as ArgumentTypeError
+    from esxcore.errors import ConfigError as ConfigError
+    from esxcore.errors import ContentError as ContentError
+    from esxcore.errors import DataError as DataError
+    from esxcore.errors import DuplicateVmError as DuplicateVmError
+    from esxcore.errors import EsxError as EsxError
+    from esxcore.errors import HostBusyError as HostBusyError
+    from esxcore.errors import InvariantError as InvariantError
+    from esxcore.errors import OutOfMachineMemoryError as OutOfMachineMemoryError
+    from esxcore.errors import PageRangeError as PageRangeError
+    from esxcore.errors import ScenarioError as ScenarioError
+    from esxcore.errors import SizeWarning as SizeWarning
+    from esxcore.errors import UnknownVmError as UnknownVmError
+    from esxcore.experiment import run as run
+    from esxcore.host import FrameKind as FrameKind
+    from esxcore.host import Host as Host
+    from esxcore.host import PageState as PageState
+    from esxcore.host import ScanReport as ScanReport
+    from esxcore.host import TouchReport as TouchReport
+    from esxcore.host import Vm as Vm
+    from esxcore.recording import Recording as Recording
+    from esxcore.scenario import Scenario as Scenario
+    from esxcore.workload import Activity as Activity
+    from esxcore.workload import Workload as Workload
+
+_HOMES = {
+    "_core": ("__version__",),
+    "config": ("PAGE_SIZE", "paper_parameters"),
+    "errors": (
+        "ArgumentTypeError",
+        "ConfigError",
+        "ContentError",
+        "DataError",
+        "DuplicateVmError",
+        "EsxError",
+        "HostBusyError",
+        "InvariantError",
+        "OutOfMachineMemoryError",
+        "PageRangeError",
+        "ScenarioError",
+        "SizeWarning",
+        "UnknownVmError",
+    ),
+    "experiment": ("run",),
+    "host": ("FrameKind", "Host", "PageState", "ScanReport", "TouchReport", "Vm"),
+    "recording": ("Recording",),
+    "scenario": ("Scenario",),
+    "workload": ("Activity", "Workload"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605  (the table above is the list)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'esxcore' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"esxcore.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,93 @@
+"""Every error and warning of the package, one tree with `EsxError` at its root.
+
+Each class is also the built-in exception that fits, so ``except ValueError`` and ``except EsxError`` both do
+what a reader expects. The native core raises these very classes; its facts stand in the attributes.
+"""
+
+from __future__ import annotations
+
+
+class EsxError(Exception):
+    """Root of everything esxcore raises on purpose."""
+
+
+class ConfigError(EsxError, ValueError):
+    """A setting is out of range, malformed or contradicts another one."""
+
+
+class ScenarioError(ConfigError):
+    """A scenario file says something that cannot be run; the message names file and field."""
+
+
+class DataError(EsxError, ValueError):
+    """A data file is missing, corrupt, or holds other arrays than its format says."""
+
+
+class ContentError(EsxError, ValueError):
+    """Page contents of a wrong shape or value (a token is an integer from 0 to 2**63 - 1)."""
+
+
+class ArgumentTypeError(EsxError, TypeError):
+    """An argument of a wrong type or dtype."""
+
+
+class PageRangeError(EsxError, IndexError):
+    """A page number that the virtual machine does not have."""
+
+
+class OutOfMachineMemoryError(EsxError, MemoryError):
+    """Fewer machine pages are free than are needed.
+
+    Attributes
+    ----------
+    wanted_pages : int
+        Machine pages the call still needed.
+    free_pages : int
+        Machine pages that were free.
+    done : int
+        Pages of the request that were served before it stopped.
+    """
+
+    def __init__(
+        self, message: str, wanted_pages: int = 0, free_pages: int = 0, done: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.wanted_pages = wanted_pages
+        self.free_pages = free_pages
+        self.done = done
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, int, int]]:
+        return type(self), (str(self), self.wanted_pages, self.free_pages, self.done)
+
+
+class UnknownVmError(EsxError, LookupError):
+    """No virtual machine of that name or handle is powered on."""
+
+
+class DuplicateVmError(EsxError, ValueError):
+    """A virtual machine of that name is already powered on."""
+
+
+class HostBusyError(EsxError, RuntimeError):
+    """The host is serving another call; it never waits."""
+
+
+class InvariantError(EsxError, AssertionError):
+    """An audit found the host's state contradicting itself: a bug in esxcore.
+
+    Attributes
+    ----------
+    invariant : str
+        Number of the broken invariant in ``docs/design.md`` section 8, such as ``"I2"``.
+    """
+
+    def __init__(self, message: str, invariant: str = "") -> None:
+        super().__init__(message)
+        self.invariant = invariant
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self), self.invariant)
+
+
+class SizeWarning(UserWarning):
+    """An integer size, which counts pages, is so small that MiB were surely meant."""

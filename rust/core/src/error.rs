@@ -1,0 +1,129 @@
+//! The one error of the core. Each variant is a fact with its numbers; a failed call has changed nothing.
+
+use thiserror::Error;
+
+/// Why a call was refused.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Error {
+    /// Fewer machine pages are free than the call needs.
+    #[error("{wanted} machine pages are wanted but {free} are free")]
+    OutOfMachineMemory {
+        /// Pages the call needs.
+        wanted: u32,
+        /// Pages that are free.
+        free: u32,
+    },
+    /// The swap file has no free slot.
+    #[error("the swap file is full: all {slots} slots are in use")]
+    SwapFull {
+        /// Slots of the swap file.
+        slots: u32,
+    },
+    /// A page number beyond the virtual machine's memory.
+    #[error("page {ppn} of VM {vm:?} is out of range: it has {pages} pages, 0 to {}", pages - 1)]
+    PageOutOfRange {
+        /// Name of the virtual machine.
+        vm: String,
+        /// The page asked for.
+        ppn: u32,
+        /// Pages it has.
+        pages: u32,
+    },
+    /// A transition was asked of a page in a state that does not allow it.
+    #[error("page {ppn} is {found}; expected {expected}")]
+    WrongState {
+        /// The page.
+        ppn: u32,
+        /// Its state.
+        found: &'static str,
+        /// The states the transition starts from.
+        expected: &'static str,
+    },
+    /// A machine page that is not free was asked for.
+    #[error("machine page {mpn} is not free")]
+    PageNotFree {
+        /// The page.
+        mpn: u32,
+    },
+    /// No virtual machine of that name is powered on.
+    #[error("no VM {name:?} is powered on")]
+    UnknownVm {
+        /// The name.
+        name: String,
+    },
+    /// A virtual machine of that name is powered on already.
+    #[error("a VM {name:?} is powered on already")]
+    DuplicateVm {
+        /// The name.
+        name: String,
+    },
+    /// As many virtual machines as a host can have are powered on.
+    #[error("{limit} VMs are powered on, as many as a host can have")]
+    TooManyVms {
+        /// The most.
+        limit: u32,
+    },
+    /// More contents than the virtual machine has pages.
+    #[error("contents of {given} pages do not fit into VM {vm:?} of {pages} pages")]
+    ContentsTooLong {
+        /// Name of the virtual machine.
+        vm: String,
+        /// Pages given.
+        given: usize,
+        /// Pages it has.
+        pages: u32,
+    },
+    /// Contents of the kind that this host does not hold.
+    #[error("the host holds {host:?}, the contents given are {given:?}")]
+    WrongContentKind {
+        /// What the host holds.
+        host: crate::types::ContentKind,
+        /// What was given.
+        given: crate::types::ContentKind,
+    },
+    /// A token that only the engine may make.
+    #[error("token {token} of page {index} is out of range: expected 0 to 2**63 - 1")]
+    TokenOutOfRange {
+        /// Position in the batch.
+        index: usize,
+        /// The token.
+        token: u64,
+    },
+    /// As many contents as pages are needed.
+    #[error("{contents} contents are given for {pages} pages")]
+    BatchMismatch {
+        /// Contents given.
+        contents: usize,
+        /// Pages named.
+        pages: usize,
+    },
+    /// A setting outside its range.
+    #[error("{what} is {value}; expected {expected}")]
+    Setting {
+        /// Name of the setting.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// The range.
+        expected: String,
+    },
+    /// The operating system did not give the memory that the simulated machine needs.
+    #[error("the operating system refused {bytes} bytes of memory: {reason}")]
+    NoMemory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// What it said.
+        reason: String,
+    },
+    /// The caller ended a long call.
+    #[error("interrupted")]
+    Interrupted,
+    /// An audit found the state contradicting itself.
+    #[error("{invariant}: {fact}")]
+    Invariant {
+        /// Number of the invariant in docs/design.md section 8.
+        invariant: &'static str,
+        /// What was found, with numbers.
+        fact: String,
+    },
+}

@@ -1,0 +1,342 @@
+//! A host: machine memory, virtual machines and the mechanisms over them. The only room that knows every other.
+//!
+//! Calls that may take long do a part and say whether they are done (`commit_some`, `advance_some`) or call a pulse, so
+//! that a caller can look up between the parts. Time is virtual: mechanisms act at whole seconds of it.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::config::{HostConfig, Salt, VmConfig};
+use crate::error::Error;
+use crate::memory::{Counts, Memory};
+use crate::share::{ScanReport, Scanner};
+use crate::types::{PageBatch, PageView, Ppn, Pulse, VmId};
+
+/// Nanoseconds between two ticks.
+const TICK_NS: u64 = 1_000_000_000;
+
+/// A host and everything on it.
+#[derive(Debug)]
+pub struct Host {
+    pub(crate) config: HostConfig,
+    pub(crate) memory: Memory,
+    pub(crate) scanner: Scanner,
+    /// In power-on order.
+    pub(crate) vms: Vec<Vm>,
+    pub(crate) time: Time,
+    /// What happened to virtual machines that are gone.
+    pub(crate) departed: Counts,
+    powered_on: u64,
+    domains: HashMap<String, u32>,
+    next_domain: u32,
+}
+
+/// A virtual machine that is powered on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vm {
+    /// Its slot, which another may have after it.
+    pub id: VmId,
+    /// Its number among all that were ever powered on here.
+    pub serial: u64,
+    /// Its name.
+    pub name: String,
+    /// Its "physical" memory.
+    pub max_pages: u32,
+    /// With whom it shares.
+    pub salt: Salt,
+}
+
+/// Virtual time, and what is left of the tick it has reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Time {
+    pub now_ns: u64,
+    goal_ns: u64,
+    pub scans_due: VecDeque<(VmId, u32)>,
+}
+
+impl Host {
+    /// A host without virtual machines.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`], [`Error::NoMemory`].
+    pub fn new(config: HostConfig) -> Result<Self, Error> {
+        config.check()?;
+        Ok(Self {
+            memory: Memory::new(&config)?,
+            scanner: Scanner::new(config.sharing.clone(), config.seed.clone()),
+            vms: vec![],
+            time: Time::default(),
+            departed: Counts::default(),
+            powered_on: 0,
+            domains: HashMap::new(),
+            next_domain: 1,
+            config,
+        })
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &HostConfig {
+        &self.config
+    }
+
+    /// All memory.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The virtual machines in power-on order.
+    #[must_use]
+    pub fn vms(&self) -> &[Vm] {
+        &self.vms
+    }
+
+    /// Virtual time since the host was made.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.time.now_ns
+    }
+
+    /// The virtual machine of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownVm`].
+    pub fn find(&self, name: &str) -> Result<&Vm, Error> {
+        self.vms.iter().find(|vm| vm.name == name).ok_or_else(|| Error::UnknownVm { name: name.into() })
+    }
+
+    /// Makes a part of the memory that a further virtual machine of `pages` pages could use real; returns whether it all
+    /// is. Power-on does what is left, so calling this first only lets the caller look up in between.
+    pub fn commit_some(&mut self, pages: u32) -> bool {
+        let promised: u64 = self.vms.iter().map(|vm| u64::from(vm.max_pages)).sum();
+        let wanted = promised + u64::from(pages);
+        self.memory.commit_some(u32::try_from(wanted).unwrap_or(u32::MAX))
+    }
+
+    /// Refuses a power-on that cannot succeed, with `contents` pages to be loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateVm`], [`Error::Setting`], [`Error::ContentsTooLong`], [`Error::OutOfMachineMemory`].
+    pub fn check_power_on(&self, vm: &VmConfig, contents: usize) -> Result<(), Error> {
+        if self.vms.iter().any(|other| other.name == vm.name) {
+            return Err(Error::DuplicateVm { name: vm.name.clone() });
+        }
+        if vm.max_pages == 0 {
+            let expected = "at least one page".into();
+            return Err(Error::Setting { what: "max", value: "0 pages".into(), expected });
+        }
+        if contents > vm.max_pages as usize {
+            return Err(Error::ContentsTooLong { vm: vm.name.clone(), given: contents, pages: vm.max_pages });
+        }
+        let free = self.memory.machine().free_pages();
+        if contents > free as usize {
+            return Err(Error::OutOfMachineMemory { wanted: contents as u32, free });
+        }
+        Ok(())
+    }
+
+    /// Powers on a virtual machine of empty pages.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::check_power_on`], [`Error::TooManyVms`], [`Error::NoMemory`], or what `pulse` returns.
+    pub fn power_on(&mut self, vm: VmConfig, pulse: Pulse<'_>) -> Result<VmId, Error> {
+        self.check_power_on(&vm, 0)?;
+        while !self.commit_some(vm.max_pages) {
+            pulse()?;
+        }
+        let salt = vm.salt.unwrap_or_else(|| self.config.sharing.salt.clone());
+        let domain = self.domain(&salt);
+        let id = self.memory.add_vm(vm.max_pages, domain, pulse)?;
+        self.adopt_domain(&salt, domain);
+        self.scanner.add_vm(id, self.powered_on, vm.max_pages);
+        self.vms.push(Vm { id, serial: self.powered_on, name: vm.name, max_pages: vm.max_pages, salt });
+        self.powered_on += 1;
+        Ok(id)
+    }
+
+    /// Gives pages that are still empty, from `first` on, their contents at power-on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongContentKind`], [`Error::TokenOutOfRange`], [`Error::WrongState`], [`Error::OutOfMachineMemory`];
+    /// pages before the one that failed are loaded.
+    pub fn load(&mut self, vm: VmId, first: Ppn, contents: PageBatch<'_>) -> Result<(), Error> {
+        self.check_contents(contents)?;
+        for (index, ppn) in (0..contents.len()).zip(first.0..) {
+            self.memory.load(vm, Ppn(ppn), contents.page(index))?;
+        }
+        Ok(())
+    }
+
+    /// Powers off a virtual machine; all its pages are freed. Cost: one visit of each page.
+    pub fn power_off(&mut self, vm: VmId) {
+        self.forget(vm);
+        let counts = self.memory.remove_vm(vm);
+        self.departed.add(&counts);
+    }
+
+    /// Takes the last power-on back, as if it had not been.
+    pub fn cancel_power_on(&mut self, vm: VmId) {
+        self.forget(vm);
+        self.memory.remove_vm(vm);
+        self.powered_on -= 1;
+    }
+
+    /// What a guest would read from its page; not an access.
+    #[must_use]
+    pub fn peek(&self, vm: VmId, ppn: Ppn) -> PageView<'_> {
+        self.memory.peek(vm, ppn)
+    }
+
+    /// Scans the next `pages` pages now, of all virtual machines in step.
+    pub fn scan(&mut self, pages: u64) -> ScanReport {
+        self.scanner.scan_host(&mut self.memory, pages)
+    }
+
+    /// Sets out to let `ns` nanoseconds pass.
+    pub fn begin_advance(&mut self, ns: u64) {
+        self.time.goal_ns = self.time.now_ns.saturating_add(ns);
+    }
+
+    /// Gives up the rest of the time that was to pass; what is due by now is done first in the next advance.
+    pub fn end_advance(&mut self) {
+        self.time.goal_ns = self.time.now_ns;
+    }
+
+    /// Lets time pass up to the next `picks` scanned pages or so; adds to `report` and returns whether the goal is reached.
+    pub fn advance_some(&mut self, picks: u32, report: &mut ScanReport) -> bool {
+        let mut left = picks;
+        while left > 0 {
+            if let Some((vm, due)) = self.time.scans_due.pop_front() {
+                let now = due.min(left);
+                report.add(&self.scanner.scan_vm(&mut self.memory, vm, now));
+                if due > now {
+                    self.time.scans_due.push_front((vm, due - now));
+                }
+                left -= now;
+            } else if !self.next_tick() {
+                return true;
+            } else {
+                left -= 1;
+            }
+        }
+        false
+    }
+
+    /// Lets `ns` nanoseconds pass.
+    pub fn advance(&mut self, ns: u64) -> ScanReport {
+        let mut report = ScanReport::default();
+        self.begin_advance(ns);
+        while !self.advance_some(u32::MAX, &mut report) {}
+        report
+    }
+
+    /// An independent copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`], or what `pulse` returns.
+    pub fn fork(&self, pulse: Pulse<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            config: self.config.clone(),
+            memory: self.memory.fork(pulse)?,
+            scanner: self.scanner.clone(),
+            vms: self.vms.clone(),
+            time: self.time.clone(),
+            departed: self.departed,
+            powered_on: self.powered_on,
+            domains: self.domains.clone(),
+            next_domain: self.next_domain,
+        })
+    }
+
+    /// Refuses contents of the other kind, and tokens that only the engine makes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongContentKind`], [`Error::TokenOutOfRange`].
+    pub fn check_contents(&self, contents: PageBatch<'_>) -> Result<(), Error> {
+        let host = self.memory.content().kind();
+        if contents.kind() != host {
+            return Err(Error::WrongContentKind { host, given: contents.kind() });
+        }
+        let PageBatch::Tokens(tokens) = contents else { return Ok(()) };
+        match tokens.iter().position(|token| *token >= crate::types::ENGINE_TOKENS) {
+            Some(index) => Err(Error::TokenOutOfRange { index, token: tokens[index] }),
+            None => Ok(()),
+        }
+    }
+
+    fn forget(&mut self, vm: VmId) {
+        self.vms.retain(|other| other.id != vm);
+        self.time.scans_due.retain(|(other, _)| *other != vm);
+        self.scanner.remove_vm(vm);
+    }
+
+    /// Moves to the next whole second, if the goal is not before it, and notes what is due there.
+    fn next_tick(&mut self) -> bool {
+        let tick = self.time.now_ns / TICK_NS + 1;
+        if tick * TICK_NS > self.time.goal_ns {
+            self.time.now_ns = self.time.goal_ns;
+            return false;
+        }
+        self.time.now_ns = tick * TICK_NS;
+        let sharing = &self.config.sharing;
+        let quotas = scan_quotas(sharing.vm_rate, sharing.host_rate, self.vms.len(), tick);
+        self.time.scans_due.extend(self.vms.iter().map(|vm| vm.id).zip(quotas).filter(|(_, due)| *due > 0));
+        true
+    }
+
+    /// The number of a sharing domain; 0 is everybody's.
+    fn domain(&self, salt: &Salt) -> u32 {
+        match salt {
+            Salt::None => 0,
+            Salt::PerVm => self.next_domain,
+            Salt::Named(name) => self.domains.get(name).copied().unwrap_or(self.next_domain),
+        }
+    }
+
+    fn adopt_domain(&mut self, salt: &Salt, domain: u32) {
+        if domain == self.next_domain {
+            self.next_domain += 1;
+            if let Salt::Named(name) = salt {
+                self.domains.insert(name.clone(), domain);
+            }
+        }
+    }
+}
+
+/// How many pages of each of `vms` virtual machines are scanned in a tick: evenly, within both rates; what does not
+/// divide goes to different ones each time.
+fn scan_quotas(vm_rate: u32, host_rate: u32, vms: usize, tick: u64) -> impl Iterator<Item = u32> {
+    let count = vms.max(1) as u64;
+    let each = u64::from(host_rate) / count;
+    let more = if each < u64::from(vm_rate) { u64::from(host_rate) % count } else { 0 };
+    (0..vms as u64).map(move |vm| {
+        let turn = (vm + tick) % count;
+        (each + u64::from(turn < more)).min(u64::from(vm_rate)) as u32
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scan_quotas_keep_both_rates() {
+        let quotas = |vms, tick| scan_quotas(50, 200, vms, tick).collect::<Vec<_>>();
+        assert_eq!(quotas(1, 0), [50]);
+        assert_eq!(quotas(4, 0), [50; 4]);
+        assert_eq!(quotas(10, 3), [20; 10]);
+        assert_eq!(quotas(3, 0), [50; 3]);
+        for tick in 0..7 {
+            assert_eq!(quotas(7, tick).iter().sum::<u32>(), 200);
+        }
+        let spread: Vec<u32> = (0..7).map(|vm| (0..7).map(|tick| quotas(7, tick)[vm]).sum()).collect();
+        assert_eq!(spread, [200; 7]);
+    }
+}

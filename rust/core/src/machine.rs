@@ -1,0 +1,75 @@
+//! The machine's pages: which are free. The lowest free page is given first, which keeps memory in use dense.
+
+use crate::error::Error;
+use crate::page_set::PageSet;
+use crate::types::Mpn;
+
+/// All machine pages of a host, each free once or allocated (I1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    free: PageSet,
+}
+
+impl Machine {
+    /// A machine with all its pages free.
+    #[must_use]
+    pub fn new(pages: u32) -> Self {
+        Self { free: PageSet::full(pages) }
+    }
+
+    /// Machine pages.
+    #[must_use]
+    pub fn pages(&self) -> u32 {
+        self.free.capacity()
+    }
+
+    /// Free machine pages.
+    #[must_use]
+    pub fn free_pages(&self) -> u32 {
+        self.free.count()
+    }
+
+    /// Whether a page is free.
+    #[must_use]
+    pub fn is_free(&self, mpn: Mpn) -> bool {
+        self.free.contains(mpn.0)
+    }
+
+    /// Takes the lowest free page. Its old content is still there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMachineMemory`] if none is free.
+    pub fn allocate(&mut self) -> Result<Mpn, Error> {
+        let lowest = self.free.lowest().ok_or(Error::OutOfMachineMemory { wanted: 1, free: 0 })?;
+        self.free.remove(lowest);
+        Ok(Mpn(lowest))
+    }
+
+    /// Takes this very page.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PageNotFree`] if it is not free.
+    pub fn allocate_at(&mut self, mpn: Mpn) -> Result<(), Error> {
+        if self.free.remove(mpn.0) { Ok(()) } else { Err(Error::PageNotFree { mpn: mpn.0 }) }
+    }
+
+    /// Gives a page back.
+    pub fn free(&mut self, mpn: Mpn) {
+        let was_allocated = self.free.insert(mpn.0);
+        debug_assert!(was_allocated, "I1: machine page {} was free already", mpn.0);
+    }
+
+    /// The set of free pages, 64 a word.
+    #[must_use]
+    pub fn free_words(&self) -> &[u64] {
+        self.free.words()
+    }
+
+    /// Bytes of memory in use.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.free.bytes()
+    }
+}

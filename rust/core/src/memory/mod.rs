@@ -1,0 +1,355 @@
+//! The transitions: the only code that changes two containers at once.
+//!
+//! Every page of every virtual machine is in one state (see `pmap`), and each function here that changes a state is one
+//! arrow of that diagram: it keeps every invariant of docs/design.md section 8, and it succeeds or changes nothing.
+//! Which page to change is other rooms' business.
+//!
+//! | file | arrows |
+//! |---|---|
+//! | `allocation` | `zero_fill`, `load`, `release` |
+//! | `sharing` | `leave_hint`, `drop_hint`, `exclude`, `publish`, `merge`, `unshare` |
+//! | `paging` | `page_out`, `page_in`, `park`, `unpark`, `relocate` |
+
+mod allocation;
+mod paging;
+mod sharing;
+
+use crate::config::HostConfig;
+use crate::content::Content;
+use crate::error::Error;
+use crate::frame_table::FrameTable;
+use crate::hash::{DomainSalt, PageHasher};
+use crate::machine::Machine;
+use crate::pmap::{Entry, Pmap, State};
+use crate::swapfile::SwapFile;
+use crate::types::{Access, Mpn, PageView, Ppn, Pulse, VmId};
+
+/// All memory of a host: the machine's pages, what they hold, and who has them.
+#[derive(Debug)]
+pub struct Memory {
+    machine: Machine,
+    content: Content,
+    frames: FrameTable,
+    hasher: PageHasher,
+    swapfile: SwapFile,
+    swapped: Content,
+    vms: Vec<Option<VmMemory>>,
+    /// Machine pages whose memory is real.
+    committed: u32,
+}
+
+/// What one virtual machine has of it.
+#[derive(Debug)]
+pub struct VmMemory {
+    pmap: Pmap,
+    domain: u32,
+    resident: u32,
+    ineligible: u32,
+    /// What happened to its pages since power-on.
+    pub counts: Counts,
+}
+
+/// Events of one virtual machine, or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Guest accesses, reads and writes.
+    pub references: u64,
+    /// First touches, each given a zeroed page.
+    pub zero_fills: u64,
+    /// Writes to shared pages.
+    pub cow_breaks: u64,
+    /// Pages brought back from the swap file.
+    pub page_ins: u64,
+}
+
+impl Counts {
+    /// Adds another's events.
+    pub fn add(&mut self, other: &Self) {
+        self.references += other.references;
+        self.zero_fills += other.zero_fills;
+        self.cow_breaks += other.cow_breaks;
+        self.page_ins += other.page_ins;
+    }
+
+    /// The events since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            references: self.references - before.references,
+            zero_fills: self.zero_fills - before.zero_fills,
+            cow_breaks: self.cow_breaks - before.cow_breaks,
+            page_ins: self.page_ins - before.page_ins,
+        }
+    }
+}
+
+impl VmMemory {
+    /// Its pmap.
+    #[must_use]
+    pub fn pmap(&self) -> &Pmap {
+        &self.pmap
+    }
+
+    /// The number of its sharing domain.
+    #[must_use]
+    pub fn domain(&self) -> u32 {
+        self.domain
+    }
+
+    /// Pages that are on machine pages, shared ones in full.
+    #[must_use]
+    pub fn resident(&self) -> u32 {
+        self.resident
+    }
+
+    /// Resident pages that are not offered for sharing.
+    #[must_use]
+    pub fn ineligible(&self) -> u32 {
+        self.ineligible
+    }
+}
+
+impl Memory {
+    /// The memory of a host without virtual machines.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`] if the system has no such address space.
+    pub fn new(config: &HostConfig) -> Result<Self, Error> {
+        let mark = config.seed.number("fresh content", 0);
+        Ok(Self {
+            machine: Machine::new(config.machine_pages),
+            content: Content::new(config.content, config.machine_pages, mark)?,
+            frames: FrameTable::new(config.machine_pages)?,
+            hasher: PageHasher::new(config.seed.number("page hash", 0), config.sharing.hash_mask),
+            swapfile: SwapFile::new(config.swap_pages),
+            swapped: Content::new(config.content, config.swap_pages, mark)?,
+            vms: vec![],
+            committed: 0,
+        })
+    }
+
+    /// Adds a virtual machine of empty pages in sharing domain `domain`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyVms`], [`Error::NoMemory`], or what `pulse` returns.
+    pub fn add_vm(&mut self, pages: u32, domain: u32, pulse: Pulse<'_>) -> Result<VmId, Error> {
+        let place = self.vms.iter().position(Option::is_none).unwrap_or(self.vms.len());
+        let limit = u32::from(u16::MAX) + 1;
+        let vm = u16::try_from(place).map_err(|_| Error::TooManyVms { limit })?;
+        let pmap = Pmap::new(pages, pulse)?;
+        if place == self.vms.len() {
+            self.vms.push(None);
+        }
+        self.vms[place] =
+            Some(VmMemory { pmap, domain, resident: 0, ineligible: 0, counts: Counts::default() });
+        Ok(VmId(vm))
+    }
+
+    /// Releases all pages of a virtual machine and forgets it; returns what happened to it in its life.
+    pub fn remove_vm(&mut self, vm: VmId) -> Counts {
+        for ppn in 0..self.vm(vm).pmap.pages() {
+            self.release(vm, Ppn(ppn));
+        }
+        self.vms[vm.index()].take().map(|vm| vm.counts).unwrap_or_default()
+    }
+
+    /// A virtual machine that was added.
+    ///
+    /// # Panics
+    ///
+    /// If there is none; the host asks for those it has.
+    #[must_use]
+    pub fn vm(&self, vm: VmId) -> &VmMemory {
+        self.vms[vm.index()].as_ref().expect("the host names only VMs that are powered on")
+    }
+
+    /// A virtual machine that was added, to count events of.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn vm_mut(&mut self, vm: VmId) -> &mut VmMemory {
+        self.vms[vm.index()].as_mut().expect("the host names only VMs that are powered on")
+    }
+
+    /// The virtual machines, by slot.
+    pub fn vms(&self) -> impl Iterator<Item = (VmId, &VmMemory)> {
+        let slots = (0..=u16::MAX).map(VmId).zip(&self.vms);
+        slots.filter_map(|(id, vm)| vm.as_ref().map(|vm| (id, vm)))
+    }
+
+    /// The machine's pages.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// What the machine's pages hold.
+    #[must_use]
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Hint frames and shared frames.
+    #[must_use]
+    pub fn frames(&self) -> &FrameTable {
+        &self.frames
+    }
+
+    /// The swap file.
+    #[must_use]
+    pub fn swapfile(&self) -> &SwapFile {
+        &self.swapfile
+    }
+
+    /// One pmap entry.
+    #[must_use]
+    pub fn entry(&self, vm: VmId, ppn: Ppn) -> Entry {
+        self.vm(vm).pmap.get(ppn)
+    }
+
+    /// What a guest would read from its page.
+    #[must_use]
+    pub fn peek(&self, vm: VmId, ppn: Ppn) -> PageView<'_> {
+        match self.entry(vm, ppn).state() {
+            State::Private(mpn) | State::Shared(mpn) => self.content.page(mpn.index()),
+            State::Swapped(slot) => self.swapped.page(slot.index()),
+            State::Empty | State::Ballooned => self.content.zero_page(),
+        }
+    }
+
+    /// The hash of a machine page in a virtual machine's sharing domain.
+    #[must_use]
+    pub fn hash(&self, vm: VmId, mpn: Mpn) -> u64 {
+        self.hasher.hash(self.content.page(mpn.index()), DomainSalt::of(self.vm(vm).domain))
+    }
+
+    /// Gives fresh content to the pages of the first references that do not fault on a write; returns how many.
+    pub fn stamp_run(&mut self, vm: VmId, ppns: &[u32]) -> usize {
+        let pmap = &self.vms[vm.index()].as_ref().expect("the host names only VMs that are powered on").pmap;
+        let run = pmap.run_length(ppns, Access::Write);
+        self.content.stamp_all(pmap.mapped(&ppns[..run]))
+    }
+
+    /// Stores content into a page on which writes do not fault.
+    pub fn store(&mut self, vm: VmId, ppn: Ppn, page: PageView<'_>) {
+        match self.entry(vm, ppn).state() {
+            State::Private(mpn) => self.content.store(mpn.index(), page),
+            state => unreachable!("a write to a page that is {} faults", state.name()),
+        }
+    }
+
+    /// Makes memory for the next of the first `pages` machine pages real; returns whether all of it is.
+    ///
+    /// The lowest free page is allocated first, so a host whose virtual machines have `pages` pages never needs more.
+    pub fn commit_some(&mut self, pages: u32) -> bool {
+        let pages = pages.min(self.machine.pages());
+        let done = self.frames.commit_some(pages as usize) && self.content.commit_some(pages as usize);
+        if done {
+            self.committed = self.committed.max(pages);
+        }
+        done
+    }
+
+    /// Marks a page so that its next access faults once; changes nothing else.
+    pub fn set_traced(&mut self, vm: VmId, ppn: Ppn, traced: bool) {
+        let entry = self.entry(vm, ppn).with_traced(traced);
+        self.set(vm, ppn, entry);
+    }
+
+    /// Bytes of real memory in use for machine pages, swap file, frames and pmaps.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let pmaps: usize = self.vms().map(|(_, vm)| vm.pmap.bytes()).sum();
+        let swap = self.swapfile.bytes() + self.swapped.bytes();
+        self.machine.bytes() + self.content.bytes() + self.frames.bytes() + swap + pmaps
+    }
+
+    /// An independent copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`], or what `pulse` returns.
+    pub fn fork(&self, pulse: Pulse<'_>) -> Result<Self, Error> {
+        let mut vms = Vec::with_capacity(self.vms.len());
+        for vm in &self.vms {
+            vms.push(match vm {
+                Some(vm) => Some(VmMemory { pmap: vm.pmap.fork(pulse)?, ..*vm }),
+                None => None,
+            });
+        }
+        Ok(Self {
+            machine: self.machine.clone(),
+            content: self.content.fork(pulse)?,
+            frames: self.frames.fork(pulse)?,
+            hasher: self.hasher.clone(),
+            swapfile: self.swapfile.clone(),
+            swapped: self.swapped.fork(pulse)?,
+            vms,
+            committed: self.committed,
+        })
+    }
+
+    /// Changes one entry and the totals that follow from it.
+    fn set(&mut self, vm: VmId, ppn: Ppn, entry: Entry) {
+        let vm = self.vm_mut(vm);
+        let old = vm.pmap.get(ppn);
+        let change = |new: bool, old: bool| i32::from(new) - i32::from(old);
+        let resident = change(entry.state().mpn().is_some(), old.state().mpn().is_some());
+        let ineligible = change(entry.is_ineligible(), old.is_ineligible());
+        vm.resident = vm.resident.wrapping_add_signed(resident);
+        vm.ineligible = vm.ineligible.wrapping_add_signed(ineligible);
+        vm.pmap.set(ppn, entry);
+    }
+
+    /// Moves one page to another state.
+    fn move_to(&mut self, vm: VmId, ppn: Ppn, state: State) {
+        let entry = self.entry(vm, ppn).with_state(state);
+        self.set(vm, ppn, entry);
+    }
+
+    /// A free machine page whose memory is real.
+    fn allocate(&mut self) -> Result<Mpn, Error> {
+        let mpn = self.machine.allocate()?;
+        self.commit_through(mpn);
+        Ok(mpn)
+    }
+
+    /// Normally memory was made real at power-on; this holds for every caller of the core.
+    fn commit_through(&mut self, mpn: Mpn) {
+        if mpn.0 >= self.committed {
+            while !self.commit_some(mpn.0 + 1) {}
+        }
+    }
+
+    /// Frees the machine page of a page, or drops its reference to a shared one.
+    fn give_up(&mut self, vm: VmId, ppn: Ppn) {
+        match self.entry(vm, ppn).state() {
+            State::Private(mpn) => {
+                self.frames.remove_hint(mpn);
+                self.machine.free(mpn);
+            }
+            State::Shared(mpn) => {
+                if self.frames.drop_reference(mpn) == 0 {
+                    self.machine.free(mpn);
+                }
+            }
+            State::Swapped(slot) => self.swapfile.free(slot),
+            State::Empty | State::Ballooned => {}
+        }
+    }
+
+    /// The machine page of a private page.
+    fn private(&self, vm: VmId, ppn: Ppn) -> Result<Mpn, Error> {
+        match self.entry(vm, ppn).state() {
+            State::Private(mpn) => Ok(mpn),
+            state => Err(wrong(ppn, state, "private")),
+        }
+    }
+}
+
+fn wrong(ppn: Ppn, found: State, expected: &'static str) -> Error {
+    Error::WrongState { ppn: ppn.0, found: found.name(), expected }
+}

@@ -1,0 +1,91 @@
+//! Pages become one and part again (§4.3).
+
+use super::{Memory, wrong};
+use crate::error::Error;
+use crate::frame_table::FrameView;
+use crate::pmap::State;
+use crate::types::{Mpn, Ppn, VmId};
+
+impl Memory {
+    /// Private → private, with a hint frame of that hash in place of the one it may have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`].
+    pub fn leave_hint(&mut self, vm: VmId, ppn: Ppn, hash: u64) -> Result<(), Error> {
+        let mpn = self.private(vm, ppn)?;
+        self.frames.remove_hint(mpn);
+        self.frames.insert_hint(mpn, hash, vm, ppn);
+        Ok(())
+    }
+
+    /// Removes the hint frame of a machine page, if it has one.
+    pub fn drop_hint(&mut self, mpn: Mpn) {
+        self.frames.remove_hint(mpn);
+    }
+
+    /// Private → private, not offered for sharing until its page is released.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`].
+    pub fn exclude(&mut self, vm: VmId, ppn: Ppn) -> Result<(), Error> {
+        let mpn = self.private(vm, ppn)?;
+        self.frames.remove_hint(mpn);
+        let entry = self.entry(vm, ppn).as_ineligible();
+        self.set(vm, ppn, entry);
+        Ok(())
+    }
+
+    /// Private → shared with a count of one, under `hash`, the hash of its content (I4).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`].
+    pub fn publish(&mut self, vm: VmId, ppn: Ppn, hash: u64) -> Result<(), Error> {
+        let mpn = self.private(vm, ppn)?;
+        debug_assert_eq!(hash, self.hash(vm, mpn), "I4: the hash of the page");
+        self.frames.remove_hint(mpn);
+        self.frames.insert_shared(mpn, hash, self.content.page(mpn.index()).is_zero());
+        self.move_to(vm, ppn, State::Shared(mpn));
+        Ok(())
+    }
+
+    /// Private → shared on `into`, a shared machine page with equal content; the page's own is freed.
+    ///
+    /// The caller has compared the two.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`].
+    pub fn merge(&mut self, vm: VmId, ppn: Ppn, into: Mpn) -> Result<(), Error> {
+        let mpn = self.private(vm, ppn)?;
+        let FrameView::Shared { .. } = self.frames.get(into) else {
+            return Err(wrong(ppn, State::Private(into), "to be merged into a shared page"));
+        };
+        debug_assert!(self.content.equal(mpn.index(), into.index()), "I9: merged pages are equal");
+        self.give_up(vm, ppn);
+        self.frames.add_reference(into);
+        self.move_to(vm, ppn, State::Shared(into));
+        Ok(())
+    }
+
+    /// Shared → private: a copy of the page, or the page itself for its last sharer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`], [`Error::OutOfMachineMemory`].
+    pub fn unshare(&mut self, vm: VmId, ppn: Ppn) -> Result<(), Error> {
+        let State::Shared(shared) = self.entry(vm, ppn).state() else {
+            return Err(wrong(ppn, self.entry(vm, ppn).state(), "shared"));
+        };
+        let mpn = if self.frames.count(shared) == 1 { shared } else { self.allocate()? };
+        self.frames.drop_reference(shared);
+        if mpn != shared {
+            self.content.copy(shared.index(), mpn.index());
+        }
+        self.move_to(vm, ppn, State::Private(mpn));
+        self.vm_mut(vm).counts.cow_breaks += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! A set of page numbers that finds its lowest member in a few loads.
+//!
+//! One bit a page, and above it a tree of words: bit `i` of a level says that word `i` of the level below is not zero.
+//! At 2^32 pages there are six levels.
+
+/// A subset of `0..len`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageSet {
+    /// `levels[0]` holds the members, the last level is one word.
+    levels: Vec<Vec<u64>>,
+    len: u32,
+    count: u32,
+}
+
+impl PageSet {
+    /// The set of all numbers below `len`.
+    #[must_use]
+    pub fn full(len: u32) -> Self {
+        let mut levels = vec![];
+        let mut bits = len as usize;
+        loop {
+            levels.push(ones(bits));
+            if bits <= 64 {
+                break;
+            }
+            bits = bits.div_ceil(64);
+        }
+        Self { levels, len, count: len }
+    }
+
+    /// Members.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Numbers that could be members.
+    #[must_use]
+    pub fn capacity(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether `page` is a member.
+    #[must_use]
+    pub fn contains(&self, page: u32) -> bool {
+        page < self.len && self.levels[0][page as usize / 64] >> (page % 64) & 1 == 1
+    }
+
+    /// The lowest member.
+    #[must_use]
+    pub fn lowest(&self) -> Option<u32> {
+        if self.count == 0 {
+            return None;
+        }
+        let place = self
+            .levels
+            .iter()
+            .rev()
+            .fold(0, |place, level| place * 64 + level[place].trailing_zeros() as usize);
+        u32::try_from(place).ok()
+    }
+
+    /// Removes a member; returns whether it was one.
+    pub fn remove(&mut self, page: u32) -> bool {
+        if !self.contains(page) {
+            return false;
+        }
+        let mut place = page as usize;
+        for level in &mut self.levels {
+            level[place / 64] &= !(1 << (place % 64));
+            if level[place / 64] != 0 {
+                break;
+            }
+            place /= 64;
+        }
+        self.count -= 1;
+        true
+    }
+
+    /// Adds a number below the length; returns whether it was new.
+    pub fn insert(&mut self, page: u32) -> bool {
+        if page >= self.len || self.contains(page) {
+            return false;
+        }
+        let mut place = page as usize;
+        for level in &mut self.levels {
+            level[place / 64] |= 1 << (place % 64);
+            place /= 64;
+        }
+        self.count += 1;
+        true
+    }
+
+    /// The members, 64 numbers a word, lowest bit first.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.levels[0]
+    }
+
+    /// Bytes of memory in use.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.levels.iter().map(|level| level.len() * 8).sum()
+    }
+}
+
+/// Words with the first `bits` bits set.
+fn ones(bits: usize) -> Vec<u64> {
+    let mut words = vec![u64::MAX; bits.div_ceil(64).max(1)];
+    let rest = bits % 64;
+    if rest > 0 || bits == 0 {
+        words[bits / 64] = (1 << rest) - 1;
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_tree_set(len in 0u32..9000, steps in prop::collection::vec((any::<bool>(), 0u32..9100), 0..400)) {
+            let mut set = PageSet::full(len);
+            let mut model: BTreeSet<u32> = (0..len).collect();
+            for (insert, page) in steps {
+                if insert {
+                    prop_assert_eq!(set.insert(page), page < len && model.insert(page));
+                } else {
+                    // Half of the removals take the lowest, as an allocator does.
+                    let page = if page % 2 == 0 { set.lowest().unwrap_or(page) } else { page };
+                    prop_assert_eq!(set.remove(page), model.remove(&page));
+                }
+                prop_assert_eq!(set.lowest(), model.first().copied());
+                prop_assert_eq!(set.count() as usize, model.len());
+            }
+            prop_assert!((0..len).all(|page| set.contains(page) == model.contains(&page)));
+        }
+    }
+
+    #[test]
+    fn empties_from_the_bottom() {
+        let mut set = PageSet::full(70_000);
+        for page in 0..70_000 {
+            assert_eq!(set.lowest(), Some(page));
+            assert!(set.remove(page));
+        }
+        assert_eq!(set.lowest(), None);
+    }
+}

@@ -1,0 +1,301 @@
+//! The pmap of one virtual machine: for each PPN its MPN, or the reason why there is none (§2).
+//!
+//! An entry is 64 bits:
+//!
+//! | bits | meaning |
+//! |---|---|
+//! | 0 | reads fault |
+//! | 1 | writes fault |
+//! | 2-4 | state: empty, private, shared, swapped, ballooned |
+//! | 5 | traced: the next access is to be counted (§5.3) |
+//! | 6 | ineligible: its page once gave a false match and is not offered for sharing again (§4.3) |
+//! | 32-63 | MPN, or swap slot |
+//!
+//! Every reason to leave the fast path of an access is in the two lowest bits, which follow from the others.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::arena::Arena;
+use crate::error::Error;
+use crate::types::{Access, Mpn, Ppn, Pulse, Slot};
+
+/// Where a page of a virtual machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nowhere yet: it reads zero.
+    Empty,
+    /// On a machine page of its own.
+    Private(Mpn),
+    /// On a machine page that a shared frame names; writes break away from it.
+    Shared(Mpn),
+    /// In the swap file.
+    Swapped(Slot),
+    /// Given up by the guest.
+    Ballooned,
+}
+
+impl State {
+    /// Names of the states, by code.
+    pub const NAMES: [&'static str; 5] = ["empty", "private", "shared", "swapped", "ballooned"];
+
+    /// The state's number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Empty => 0,
+            Self::Private(_) => 1,
+            Self::Shared(_) => 2,
+            Self::Swapped(_) => 3,
+            Self::Ballooned => 4,
+        }
+    }
+
+    /// The state's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES[usize::from(self.code())]
+    }
+
+    /// The machine page, if there is one.
+    #[must_use]
+    pub fn mpn(self) -> Option<Mpn> {
+        match self {
+            Self::Private(mpn) | Self::Shared(mpn) => Some(mpn),
+            Self::Empty | Self::Swapped(_) | Self::Ballooned => None,
+        }
+    }
+
+    fn payload(self) -> u32 {
+        match self {
+            Self::Private(Mpn(number)) | Self::Shared(Mpn(number)) | Self::Swapped(Slot(number)) => number,
+            Self::Empty | Self::Ballooned => 0,
+        }
+    }
+
+    fn faults(self) -> u64 {
+        match self {
+            Self::Private(_) => 0,
+            Self::Shared(_) => WRITES_FAULT,
+            Self::Empty | Self::Swapped(_) | Self::Ballooned => READS_FAULT | WRITES_FAULT,
+        }
+    }
+}
+
+const READS_FAULT: u64 = 1;
+const WRITES_FAULT: u64 = 1 << 1;
+const STATE_SHIFT: u32 = 2;
+const STATE_MASK: u64 = 7;
+const TRACED: u64 = 1 << 5;
+const INELIGIBLE: u64 = 1 << 6;
+const PAYLOAD_SHIFT: u32 = 32;
+
+/// One packed entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Entry(u64);
+
+impl Entry {
+    /// An untraced, eligible entry in that state.
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        let code = u64::from(state.code()) << STATE_SHIFT;
+        Self(u64::from(state.payload()) << PAYLOAD_SHIFT | code | state.faults())
+    }
+
+    /// The entry in another state: the traced bit stays, ineligibility ends with the page it was about.
+    #[must_use]
+    pub fn with_state(self, state: State) -> Self {
+        Self::new(state).with_traced(self.is_traced())
+    }
+
+    /// The entry, traced or not.
+    #[must_use]
+    pub fn with_traced(self, traced: bool) -> Self {
+        let bare = Self::new(self.state()).0 | self.0 & INELIGIBLE;
+        Self(if traced { bare | TRACED | READS_FAULT | WRITES_FAULT } else { bare })
+    }
+
+    /// The entry, never to be offered for sharing while it keeps its page.
+    #[must_use]
+    pub fn as_ineligible(self) -> Self {
+        Self(self.0 | INELIGIBLE)
+    }
+
+    /// Where the page is.
+    #[must_use]
+    pub fn state(self) -> State {
+        let number = (self.0 >> PAYLOAD_SHIFT) as u32;
+        match self.0 >> STATE_SHIFT & STATE_MASK {
+            0 => State::Empty,
+            1 => State::Private(Mpn(number)),
+            2 => State::Shared(Mpn(number)),
+            3 => State::Swapped(Slot(number)),
+            4 => State::Ballooned,
+            code => unreachable!("entries are made by Entry::new, which knows no state {code}"),
+        }
+    }
+
+    /// Whether the access leaves the fast path.
+    #[must_use]
+    pub fn faults(self, access: Access) -> bool {
+        self.0 & fault_mask(access) != 0
+    }
+
+    /// Whether the next access is to be counted.
+    #[must_use]
+    pub fn is_traced(self) -> bool {
+        self.0 & TRACED != 0
+    }
+
+    /// Whether the page is not offered for sharing.
+    #[must_use]
+    pub fn is_ineligible(self) -> bool {
+        self.0 & INELIGIBLE != 0
+    }
+
+    /// The machine page of an entry on which reads do not fault.
+    fn mapped_index(self) -> usize {
+        (self.0 >> PAYLOAD_SHIFT) as usize
+    }
+}
+
+fn fault_mask(access: Access) -> u64 {
+    match access {
+        Access::Read => READS_FAULT,
+        Access::Write => WRITES_FAULT,
+    }
+}
+
+/// The entries of one virtual machine.
+#[derive(Debug)]
+pub struct Pmap {
+    entries: Arena<Entry>,
+}
+
+impl Pmap {
+    /// `pages` entries, all empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`] if the system does not give the memory, or what `pulse` returns.
+    pub fn new(pages: u32, pulse: Pulse<'_>) -> Result<Self, Error> {
+        let mut entries = Arena::zeroed(pages as usize)?;
+        while !entries.commit_some(pages as usize) {
+            pulse()?;
+        }
+        entries.as_mut_slice().fill(Entry::new(State::Empty));
+        Ok(Self { entries })
+    }
+
+    /// Pages.
+    #[must_use]
+    pub fn pages(&self) -> u32 {
+        self.entries.as_slice().len() as u32
+    }
+
+    /// All entries, by PPN.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        self.entries.as_slice()
+    }
+
+    /// One entry.
+    #[must_use]
+    pub fn get(&self, ppn: Ppn) -> Entry {
+        self.entries.as_slice()[ppn.index()]
+    }
+
+    /// Changes one entry.
+    pub fn set(&mut self, ppn: Ppn, entry: Entry) {
+        self.entries.as_mut_slice()[ppn.index()] = entry;
+    }
+
+    /// How many of the references, from the first, do not fault.
+    ///
+    /// Sixteen look-ups are in flight at a time: a far entry costs its share of a cache miss, not a whole one.
+    #[must_use]
+    pub fn run_length(&self, ppns: &[u32], access: Access) -> usize {
+        let (entries, mask) = (self.entries.as_slice(), fault_mask(access));
+        let word = |ppn: &u32| entries[*ppn as usize].0;
+        let clean = ppns
+            .chunks_exact(16)
+            .take_while(|block| block.iter().fold(0, |seen, ppn| seen | word(ppn)) & mask == 0)
+            .count()
+            * 16;
+        clean + ppns[clean..].iter().take_while(|ppn| word(ppn) & mask == 0).count()
+    }
+
+    /// The machine pages of references that do not fault.
+    pub fn mapped(&self, ppns: &[u32]) -> impl Iterator<Item = usize> {
+        let entries = self.entries.as_slice();
+        ppns.iter().map(|ppn| entries[*ppn as usize].mapped_index())
+    }
+
+    /// Bytes of memory in use.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.entries.committed_bytes()
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`], or what `pulse` returns.
+    pub fn fork(&self, pulse: Pulse<'_>) -> Result<Self, Error> {
+        Ok(Self { entries: self.entries.fork(pulse)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [State; 5] = [
+        State::Empty,
+        State::Private(Mpn(7)),
+        State::Shared(Mpn(u32::MAX - 1)),
+        State::Swapped(Slot(9)),
+        State::Ballooned,
+    ];
+
+    #[test]
+    fn an_entry_says_what_it_was_given() {
+        for state in STATES {
+            for traced in [false, true] {
+                let entry = Entry::new(state).as_ineligible().with_traced(traced);
+                assert_eq!((entry.state(), entry.is_traced(), entry.is_ineligible()), (state, traced, true));
+                let moved = entry.with_state(State::Private(Mpn(1)));
+                assert_eq!((moved.is_traced(), moved.is_ineligible()), (traced, false));
+            }
+        }
+    }
+
+    #[test]
+    fn access_bits_follow_from_state_and_trace() {
+        let reads = STATES.map(|state| Entry::new(state).faults(Access::Read));
+        let writes = STATES.map(|state| Entry::new(state).faults(Access::Write));
+        assert_eq!(reads, [true, false, false, true, true]);
+        assert_eq!(writes, [true, false, true, true, true]);
+        for state in STATES {
+            let traced = Entry::new(state).with_traced(true);
+            assert!(traced.faults(Access::Read) && traced.faults(Access::Write));
+            assert_eq!(traced.with_traced(false), Entry::new(state));
+        }
+    }
+
+    #[test]
+    fn a_run_ends_at_the_first_fault() {
+        let mut pmap = Pmap::new(64, &mut || Ok(())).expect("small");
+        (0..64).for_each(|ppn| pmap.set(Ppn(ppn), Entry::new(State::Private(Mpn(ppn)))));
+        let ppns: Vec<u32> = (0..64).rev().collect();
+        assert_eq!(pmap.run_length(&ppns, Access::Write), 64);
+        for at in [0, 1, 15, 16, 17, 40, 63] {
+            let before = pmap.get(Ppn(63 - at));
+            pmap.set(Ppn(63 - at), Entry::new(State::Shared(Mpn(1))));
+            assert_eq!(pmap.run_length(&ppns, Access::Write), at as usize);
+            assert_eq!(pmap.run_length(&ppns, Access::Read), 64);
+            pmap.set(Ppn(63 - at), before);
+        }
+    }
+}

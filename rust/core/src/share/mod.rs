@@ -1,0 +1,190 @@
+//! Content-based page sharing (§4): the scanner that finds equal pages.
+//!
+//! A scan takes pages in the order of `order`, hashes those that are private and eligible, and looks each up in the table
+//! of hint and shared frames (`lookup`). Nothing found leaves a hint; the page is *not* write-protected for it. A match
+//! is concluded only from comparing the pages themselves.
+//!
+//! Work comes in batches: entries, pages, chain heads and first frames of a batch are each fetched together, so that a
+//! cache miss is shared by many; then the look-ups are made one after the other, as if each page had come alone. The
+//! result is the same for any batch size.
+
+mod lookup;
+mod order;
+
+pub use order::Walk;
+
+use crate::config::SharingConfig;
+use crate::memory::Memory;
+use crate::pmap::{Entry, State};
+use crate::rng::Seed;
+use crate::types::{Mpn, Ppn, VmId};
+
+/// Picks whose cache misses overlap.
+const BATCH: usize = 64;
+
+/// What a scan did. `picked = skipped + hashed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScanReport {
+    /// Pages taken from the scan order.
+    pub picked: u64,
+    /// Of these, pages not private, not resident or not eligible.
+    pub skipped: u64,
+    /// Of these, pages hashed and looked up.
+    pub hashed: u64,
+    /// Hints left.
+    pub hints: u64,
+    /// Hints that proved true: the page they name got a shared frame.
+    pub published: u64,
+    /// Pages that were merged into a shared page.
+    pub merged: u64,
+    /// Pages with the hash of another and other content: ineligible from then on.
+    pub false_matches: u64,
+    /// Hints removed because their page had changed.
+    pub stale_hints: u64,
+}
+
+impl ScanReport {
+    /// Adds what another scan did.
+    pub fn add(&mut self, other: &Self) {
+        self.picked += other.picked;
+        self.skipped += other.skipped;
+        self.hashed += other.hashed;
+        self.hints += other.hints;
+        self.published += other.published;
+        self.merged += other.merged;
+        self.false_matches += other.false_matches;
+        self.stale_hints += other.stale_hints;
+    }
+}
+
+/// The scanner of one host.
+#[derive(Clone, Debug)]
+pub struct Scanner {
+    config: SharingConfig,
+    seed: Seed,
+    walks: Vec<Option<Walk>>,
+    totals: ScanReport,
+}
+
+/// A page that is to be looked up.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    vm: VmId,
+    ppn: Ppn,
+    entry: Entry,
+    mpn: Mpn,
+    hash: u64,
+}
+
+impl Scanner {
+    /// A scanner of no virtual machine.
+    #[must_use]
+    pub fn new(config: SharingConfig, seed: Seed) -> Self {
+        Self { config, seed, walks: vec![], totals: ScanReport::default() }
+    }
+
+    /// How the host shares pages.
+    #[must_use]
+    pub fn config(&self) -> &SharingConfig {
+        &self.config
+    }
+
+    /// What all scans did together.
+    #[must_use]
+    pub fn totals(&self) -> &ScanReport {
+        &self.totals
+    }
+
+    /// Starts to walk over a virtual machine, the `serial`-th of this host.
+    pub fn add_vm(&mut self, vm: VmId, serial: u64, pages: u32) {
+        if self.walks.len() <= vm.index() {
+            self.walks.resize(vm.index() + 1, None);
+        }
+        self.walks[vm.index()] = Some(Walk::new(self.config.order, &self.seed, serial, pages));
+    }
+
+    /// Ends the walk over a virtual machine.
+    pub fn remove_vm(&mut self, vm: VmId) {
+        self.walks[vm.index()] = None;
+    }
+
+    /// How far the walk over a virtual machine is.
+    ///
+    /// # Panics
+    ///
+    /// If it was not added.
+    #[must_use]
+    pub fn walk(&self, vm: VmId) -> &Walk {
+        self.walks[vm.index()].as_ref().expect("every VM that is powered on was added")
+    }
+
+    /// Scans the next `picks` pages of one virtual machine.
+    pub fn scan_vm(&mut self, memory: &mut Memory, vm: VmId, picks: u32) -> ScanReport {
+        self.scan_in_batches(memory, u64::from(picks), |walks| {
+            let walk = walks[vm.index()].as_mut().expect("every VM that is powered on was added");
+            (vm, walk.step())
+        })
+    }
+
+    /// Scans the next `picks` pages of the host: each time of the virtual machine whose pass has got least far, so that
+    /// passes over all of them end together.
+    pub fn scan_host(&mut self, memory: &mut Memory, picks: u64) -> ScanReport {
+        let mut ids: Vec<VmId> = memory.vms().map(|(vm, _)| vm).collect();
+        ids.retain(|vm| self.walks[vm.index()].is_some());
+        if ids.is_empty() {
+            return ScanReport::default();
+        }
+        let mut field = order::Field::new(ids.into_iter().map(|vm| (self.walk(vm).progress(), vm)));
+        self.scan_in_batches(memory, picks, |walks| {
+            let vm = field.hindmost();
+            let walk = walks[vm.index()].as_mut().expect("every VM that is powered on was added");
+            let ppn = walk.step();
+            field.advance(walk.progress());
+            (vm, ppn)
+        })
+    }
+
+    /// Tries to share one page now, whatever the scan order (§4.3: before it would be paged out).
+    pub fn share_now(&mut self, memory: &mut Memory, vm: VmId, ppn: Ppn) -> ScanReport {
+        self.scan_in_batches(memory, 1, |_| (vm, ppn))
+    }
+
+    fn scan_in_batches(
+        &mut self,
+        memory: &mut Memory,
+        picks: u64,
+        mut next: impl FnMut(&mut [Option<Walk>]) -> (VmId, Ppn),
+    ) -> ScanReport {
+        let mut report = ScanReport::default();
+        let mut candidates = Vec::with_capacity(BATCH);
+        while report.picked < picks {
+            let size = (picks - report.picked).min(BATCH as u64) as usize;
+            candidates.extend(
+                (0..size).map(|_| next(&mut self.walks)).map(|(vm, ppn)| Candidate::new(memory, vm, ppn)),
+            );
+            report.picked += size as u64;
+            lookup::scan_batch(memory, &mut candidates, &mut report);
+            candidates.clear();
+        }
+        report.skipped = report.picked - report.hashed;
+        self.totals.add(&report);
+        report
+    }
+}
+
+impl Candidate {
+    fn new(memory: &Memory, vm: VmId, ppn: Ppn) -> Self {
+        Self { vm, ppn, entry: memory.entry(vm, ppn), mpn: Mpn(0), hash: 0 }
+    }
+
+    /// Notes the page it is on; whether that is to be scanned.
+    fn find(&mut self) -> bool {
+        match self.entry.state() {
+            State::Private(mpn) if !self.entry.is_ineligible() => {
+                self.mpn = mpn;
+                true
+            }
+            _ => false,
+        }
+    }
+}

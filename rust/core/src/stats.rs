@@ -1,0 +1,121 @@
+//! Numbers about a host and its virtual machines, derived when asked for.
+
+use crate::error::Error;
+use crate::host::{Host, Vm};
+use crate::memory::Counts;
+use crate::pmap::State;
+use crate::types::{PULSE_PAGES, Pulse};
+
+/// Whole-host numbers by name.
+pub type HostStats = Vec<(&'static str, u64)>;
+
+/// One virtual machine's numbers, in pages unless named otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct VmStats {
+    /// "Physical" memory.
+    pub max_pages: u32,
+    /// Resident pages, shared ones in full.
+    pub allocated_pages: u32,
+    /// Pages whose machine page has two or more sharers.
+    pub shared_pages: u32,
+    /// Of these, pages that read zero.
+    pub zero_pages: u32,
+    /// Its part of machine memory: the sum over resident pages of 1 / sharers.
+    pub consumed: f64,
+    /// Resident minus consumed.
+    pub reclaimed: f64,
+    /// Events since power-on.
+    pub counts: Counts,
+    /// Pages picked by the scanner.
+    pub scanned_pages: u64,
+    /// Passes of the scanner over all its pages.
+    pub scan_passes: u64,
+}
+
+impl Host {
+    /// Whole-host numbers. Cost: one visit of each virtual machine.
+    #[must_use]
+    pub fn stats(&self) -> HostStats {
+        let (machine, frames) = (self.memory.machine(), self.memory.frames().totals());
+        let sum = |number: fn(&crate::memory::VmMemory) -> u32| {
+            self.memory.vms().map(|(_, vm)| u64::from(number(vm))).sum::<u64>()
+        };
+        let counts = self.total_counts();
+        let scans = self.scanner.totals();
+        vec![
+            ("now_ns", self.now_ns()),
+            ("vms", self.vms.len() as u64),
+            ("machine_pages", u64::from(machine.pages())),
+            ("free_pages", u64::from(machine.free_pages())),
+            ("allocated_pages", u64::from(machine.pages() - machine.free_pages())),
+            ("mapped_pages", sum(crate::memory::VmMemory::resident)),
+            ("shared_pages", frames.shared_pages),
+            ("reclaimed_pages", frames.reclaimed_pages),
+            ("zero_pages", frames.zero_pages),
+            ("references", counts.references),
+            ("zero_fills", counts.zero_fills),
+            ("cow_breaks", counts.cow_breaks),
+            ("page_ins", counts.page_ins),
+            ("hint_frames", u64::from(frames.hint_frames)),
+            ("shared_frames", u64::from(frames.shared_frames)),
+            ("scanned_pages", scans.picked),
+            ("hashed_pages", scans.hashed),
+            ("merged_pages", scans.merged),
+            ("false_matches", scans.false_matches),
+            ("stale_hints", scans.stale_hints),
+            ("ineligible_pages", sum(crate::memory::VmMemory::ineligible)),
+            ("sharing_metadata_bytes", self.sharing_metadata_bytes()),
+            ("real_bytes", self.memory.bytes() as u64),
+        ]
+    }
+
+    /// Numbers of one virtual machine. Cost: one visit of each of its pages.
+    ///
+    /// # Errors
+    ///
+    /// What `pulse` returns.
+    pub fn vm_stats(&self, vm: &Vm, pulse: Pulse<'_>) -> Result<VmStats, Error> {
+        let memory = self.memory.vm(vm.id);
+        let walk = self.scanner.walk(vm.id);
+        let mut stats = VmStats {
+            max_pages: vm.max_pages,
+            allocated_pages: memory.resident(),
+            counts: memory.counts,
+            scanned_pages: walk.picked(),
+            scan_passes: walk.passes(),
+            ..VmStats::default()
+        };
+        for entries in memory.pmap().entries().chunks(PULSE_PAGES) {
+            pulse()?;
+            entries.iter().for_each(|entry| self.count_entry(entry.state(), &mut stats));
+        }
+        stats.reclaimed = f64::from(stats.allocated_pages) - stats.consumed;
+        Ok(stats)
+    }
+
+    /// Bytes of frames, chain heads, overflow table and eligibility bits, which §4.3 bounds by 0.5 % of memory.
+    #[must_use]
+    pub fn sharing_metadata_bytes(&self) -> u64 {
+        let entries: u64 = self.vms.iter().map(|vm| u64::from(vm.max_pages)).sum();
+        self.memory.frames().size_bytes() as u64 + entries.div_ceil(8)
+    }
+
+    fn total_counts(&self) -> Counts {
+        let mut counts = self.departed;
+        self.memory.vms().for_each(|(_, vm)| counts.add(&vm.counts));
+        counts
+    }
+
+    fn count_entry(&self, state: State, stats: &mut VmStats) {
+        let sharers = match state {
+            State::Shared(mpn) => self.memory.frames().count(mpn),
+            State::Private(_) => 1,
+            State::Empty | State::Swapped(_) | State::Ballooned => return,
+        };
+        stats.consumed += 1.0 / f64::from(sharers);
+        if let (State::Shared(mpn), true) = (state, sharers > 1) {
+            stats.shared_pages += 1;
+            stats.zero_pages += u32::from(self.memory.content().page(mpn.index()).is_zero());
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What guests do to their pages: the hot path of a simulation.
+//!
+//! A batch runs along the pmap until an entry says that the access faults; everything rare leaves there through `fault`,
+//! which changes the page's state once, and the reference is tried again. A batch that meets no free machine page stops
+//! *before* the reference it cannot serve; where a batch is cut changes nothing.
+
+use crate::error::Error;
+use crate::host::{Host, Vm};
+use crate::memory::Counts;
+use crate::pmap::State;
+use crate::types::{Access, PageBatch, PageView, Ppn, VmId};
+
+/// References of a batch that are looked at together.
+const STRETCH: usize = 1024;
+
+/// What a batch of accesses did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TouchReport {
+    /// References served, from the first.
+    pub done: usize,
+    /// Why the next one was not served, if there is one.
+    pub stopped: Option<Error>,
+    /// What the served ones met.
+    pub counts: Counts,
+}
+
+impl Host {
+    /// The virtual machine in a slot.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    #[must_use]
+    pub fn vm(&self, vm: VmId) -> &Vm {
+        self.vms.iter().find(|other| other.id == vm).expect("the caller holds a VM that is powered on")
+    }
+
+    /// Refuses a batch that names a page which the virtual machine does not have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PageOutOfRange`].
+    pub fn check_ppns(&self, vm: VmId, ppns: &[u32]) -> Result<(), Error> {
+        let vm = self.vm(vm);
+        match ppns.iter().max() {
+            Some(ppn) if *ppn >= vm.max_pages => {
+                Err(Error::PageOutOfRange { vm: vm.name.clone(), ppn: *ppn, pages: vm.max_pages })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The guest reads, or gives fresh content of its own to, each page in turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PageOutOfRange`]; no page was touched.
+    pub fn touch(&mut self, vm: VmId, ppns: &[u32], access: Access) -> Result<TouchReport, Error> {
+        self.check_ppns(vm, ppns)?;
+        Ok(self.serve(vm, ppns.len(), |host, from| {
+            let stretch = &ppns[from..ppns.len().min(from + STRETCH)];
+            let run = match access {
+                Access::Read => host.memory.vm(vm).pmap().run_length(stretch, access),
+                Access::Write => host.memory.stamp_run(vm, stretch),
+            };
+            if run < stretch.len() { (run, Some(Ppn(stretch[run]))) } else { (run, None) }
+        }))
+    }
+
+    /// The guest writes these contents to its pages in turn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PageOutOfRange`], [`Error::BatchMismatch`], and those of [`Host::check_contents`]; no page was touched.
+    pub fn write(&mut self, vm: VmId, ppns: &[u32], contents: PageBatch<'_>) -> Result<TouchReport, Error> {
+        self.check_ppns(vm, ppns)?;
+        self.check_contents(contents)?;
+        if contents.len() != ppns.len() {
+            return Err(Error::BatchMismatch { contents: contents.len(), pages: ppns.len() });
+        }
+        Ok(self.serve(vm, ppns.len(), |host, from| {
+            let ppn = Ppn(ppns[from]);
+            if host.memory.entry(vm, ppn).faults(Access::Write) {
+                return (0, Some(ppn));
+            }
+            host.memory.store(vm, ppn, contents.page(from));
+            (1, None)
+        }))
+    }
+
+    /// The guest reads its pages in turn; `take` gets each content.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PageOutOfRange`]; no page was touched.
+    pub fn read(
+        &mut self,
+        vm: VmId,
+        ppns: &[u32],
+        mut take: impl FnMut(PageView<'_>),
+    ) -> Result<TouchReport, Error> {
+        self.check_ppns(vm, ppns)?;
+        Ok(self.serve(vm, ppns.len(), |host, from| {
+            let ppn = Ppn(ppns[from]);
+            if host.memory.entry(vm, ppn).faults(Access::Read) {
+                return (0, Some(ppn));
+            }
+            take(host.memory.peek(vm, ppn));
+            (1, None)
+        }))
+    }
+
+    /// Serves `len` references with `run`, which serves some from a place on and names the page that faults, if any.
+    fn serve(
+        &mut self,
+        vm: VmId,
+        len: usize,
+        mut run: impl FnMut(&mut Self, usize) -> (usize, Option<Ppn>),
+    ) -> TouchReport {
+        let before = self.memory.vm(vm).counts;
+        let (mut done, mut stopped) = (0, None);
+        while done < len && stopped.is_none() {
+            let (served, faulted) = run(self, done);
+            done += served;
+            stopped = faulted.and_then(|ppn| self.fault(vm, ppn).err());
+        }
+        let counts = &mut self.memory.vm_mut(vm).counts;
+        counts.references += done as u64;
+        TouchReport { done, stopped, counts: counts.since(&before) }
+    }
+
+    /// Brings a page one state nearer to where the access does not fault.
+    #[cold]
+    fn fault(&mut self, vm: VmId, ppn: Ppn) -> Result<(), Error> {
+        let entry = self.memory.entry(vm, ppn);
+        if entry.is_traced() {
+            self.memory.set_traced(vm, ppn, false);
+            return Ok(());
+        }
+        match entry.state() {
+            State::Empty => self.memory.zero_fill(vm, ppn),
+            State::Shared(_) => self.memory.unshare(vm, ppn),
+            State::Swapped(_) => self.memory.page_in(vm, ppn),
+            State::Ballooned => self.memory.unpark(vm, ppn),
+            State::Private(_) => unreachable!("accesses to an untraced private page do not fault"),
+        }
+    }
+}

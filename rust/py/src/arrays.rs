@@ -1,0 +1,99 @@
+//! NumPy arrays in and out. Arrays that come in are borrowed, arrays that go out are owned copies.
+
+use esxcore_core::types::{ContentKind, PAGE_SIZE, Page, PageBatch, PageView};
+use numpy::{Element, IntoPyArray, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// Page numbers: uint32, one-dimensional, contiguous.
+#[derive(FromPyObject)]
+pub struct Ppns<'py>(PyReadonlyArray1<'py, u32>);
+
+impl Ppns<'_> {
+    /// The numbers.
+    pub fn as_slice(&self) -> PyResult<&[u32]> {
+        Ok(self.0.as_slice()?)
+    }
+}
+
+/// Page contents: uint8 of shape (pages, 4096), or uint64 tokens of shape (pages,); contiguous.
+#[derive(FromPyObject)]
+pub enum Contents<'py> {
+    /// Real bytes.
+    Bytes(PyReadonlyArray2<'py, u8>),
+    /// Tokens.
+    Tokens(PyReadonlyArray1<'py, u64>),
+}
+
+impl Contents<'_> {
+    /// The contents as the core takes them.
+    pub fn as_batch(&self) -> PyResult<PageBatch<'_>> {
+        Ok(match self {
+            Self::Bytes(pages) => PageBatch::Bytes(pages.as_slice()?.as_chunks::<PAGE_SIZE>().0),
+            Self::Tokens(tokens) => PageBatch::Tokens(tokens.as_slice()?),
+        })
+    }
+}
+
+/// Contents that were read, to be handed out.
+pub enum Sink {
+    /// Real bytes, page after page.
+    Bytes(Vec<u8>),
+    /// Tokens.
+    Tokens(Vec<u64>),
+}
+
+impl Sink {
+    /// Room for `pages` pages of a host of that kind.
+    pub fn new(kind: ContentKind, pages: usize) -> Self {
+        match kind {
+            ContentKind::Bytes => Self::Bytes(Vec::with_capacity(pages * size_of::<Page>())),
+            ContentKind::Tokens => Self::Tokens(Vec::with_capacity(pages)),
+        }
+    }
+
+    /// Takes one page.
+    pub fn take(&mut self, page: PageView<'_>) {
+        match (self, page) {
+            (Self::Bytes(bytes), PageView::Bytes(page)) => bytes.extend_from_slice(page),
+            (Self::Tokens(tokens), PageView::Token(token)) => tokens.push(token),
+            _ => unreachable!("a host holds one kind of content"),
+        }
+    }
+
+    /// The array: uint8 of shape (pages, 4096), or uint64 of shape (pages,).
+    pub fn into_array(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(match self {
+            Self::Bytes(bytes) => {
+                let pages = bytes.len() / PAGE_SIZE;
+                bytes.into_pyarray(py).reshape([pages, PAGE_SIZE])?.into_any()
+            }
+            Self::Tokens(tokens) => tokens.into_pyarray(py).into_any(),
+        })
+    }
+}
+
+/// Columns by name, each an array.
+pub struct Columns<'py>(Bound<'py, PyDict>);
+
+impl<'py> Columns<'py> {
+    /// No columns.
+    pub fn new(py: Python<'py>) -> Self {
+        Self(PyDict::new(py))
+    }
+
+    /// Adds a column.
+    pub fn add<T: Element>(&self, name: &str, values: Vec<T>) -> PyResult<()> {
+        self.0.set_item(name, values.into_pyarray(self.0.py()))
+    }
+
+    /// Adds a column of text, as a list.
+    pub fn add_text(&self, name: &str, values: Vec<String>) -> PyResult<()> {
+        self.0.set_item(name, values)
+    }
+
+    /// The mapping.
+    pub fn into_dict(self) -> Bound<'py, PyDict> {
+        self.0
+    }
+}

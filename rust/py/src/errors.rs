@@ -1,0 +1,85 @@
+//! From the core's errors to Python's, and from Python's signals into long calls.
+
+use esxcore_core::error::Error;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// The Python exception for an error of the core; `done` pages had been served.
+pub fn to_py(py: Python<'_>, error: &Error, done: usize) -> PyErr {
+    exception(py, error, done).unwrap_or_else(|broken| broken)
+}
+
+/// The exception for a host that is serving another call.
+pub fn busy(py: Python<'_>) -> PyErr {
+    let text = "the host is serving another call; a host serves one call at a time";
+    raise(py, "HostBusyError", text, &PyDict::new(py)).unwrap_or_else(|broken| broken)
+}
+
+/// The exception for a host that a failure left half-changed.
+pub fn broken(py: Python<'_>) -> PyErr {
+    let text = "an earlier call on this host failed half-way: its state is not to be trusted";
+    raise(py, "EsxError", text, &PyDict::new(py)).unwrap_or_else(|broken| broken)
+}
+
+fn exception(py: Python<'_>, error: &Error, done: usize) -> PyResult<PyErr> {
+    let facts = PyDict::new(py);
+    match error {
+        Error::OutOfMachineMemory { wanted, free } => {
+            facts.set_item("wanted_pages", wanted)?;
+            facts.set_item("free_pages", free)?;
+            facts.set_item("done", done)?;
+        }
+        Error::Invariant { invariant, .. } => facts.set_item("invariant", invariant)?,
+        _ => {}
+    }
+    raise(py, class_name(error), &error.to_string(), &facts)
+}
+
+fn raise(py: Python<'_>, class: &str, text: &str, facts: &Bound<'_, PyDict>) -> PyResult<PyErr> {
+    let class = py.import("esxcore.errors")?.getattr(class)?;
+    Ok(PyErr::from_value(class.call((text,), Some(facts))?))
+}
+
+fn class_name(error: &Error) -> &'static str {
+    match error {
+        Error::OutOfMachineMemory { .. } => "OutOfMachineMemoryError",
+        Error::PageOutOfRange { .. } => "PageRangeError",
+        Error::UnknownVm { .. } => "UnknownVmError",
+        Error::DuplicateVm { .. } => "DuplicateVmError",
+        Error::ContentsTooLong { .. }
+        | Error::WrongContentKind { .. }
+        | Error::TokenOutOfRange { .. }
+        | Error::BatchMismatch { .. } => "ContentError",
+        Error::Setting { .. } | Error::TooManyVms { .. } => "ConfigError",
+        Error::Invariant { .. } => "InvariantError",
+        Error::SwapFull { .. }
+        | Error::WrongState { .. }
+        | Error::PageNotFree { .. }
+        | Error::NoMemory { .. }
+        | Error::Interrupted => "EsxError",
+    }
+}
+
+/// Looks for Python signals from within a call that has let the interpreter go.
+#[derive(Default)]
+pub struct Signals {
+    raised: Option<PyErr>,
+}
+
+impl Signals {
+    /// Runs the handlers of signals that came; what one raises ends the call.
+    pub fn look(&mut self) -> Result<(), Error> {
+        Python::attach(|py| py.check_signals()).map_err(|raised| {
+            self.raised = Some(raised);
+            Error::Interrupted
+        })
+    }
+
+    /// The call's result, or what a signal handler raised.
+    pub fn finish<T>(self, py: Python<'_>, result: Result<T, Error>) -> PyResult<T> {
+        match self.raised {
+            Some(raised) => Err(raised),
+            None => result.map_err(|error| to_py(py, &error, 0)),
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! The host as a Python class: one call at a time, the interpreter free while the core works.
+
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+use esxcore_core::audit::audit;
+use esxcore_core::config::{HostConfig, Salt, ScanOrder, SharingConfig, VmConfig};
+use esxcore_core::error::Error;
+use esxcore_core::host::Host as CoreHost;
+use esxcore_core::rng::Seed;
+use esxcore_core::share::ScanReport;
+use esxcore_core::touch::TouchReport;
+use esxcore_core::types::{Access, ContentKind, PageBatch, Ppn, VmId};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::arrays::{Contents, Ppns, Sink};
+use crate::errors::{Signals, broken, busy, to_py};
+use crate::tables::{self, FrameRows, PmapRows};
+
+/// References, picks or loaded pages between two looks for signals.
+const CHUNK: usize = 1 << 14;
+
+/// A virtual machine as Python names it.
+#[derive(FromPyObject)]
+enum VmRef {
+    /// By its name.
+    Name(String),
+    /// By its number among all ever powered on, and its name for the error message.
+    Handle(u64, String),
+}
+
+/// A host; see `esxcore.Host`.
+#[pyclass(frozen, module = "esxcore._core")]
+pub struct Host {
+    core: Mutex<CoreHost>,
+}
+
+/// (done, stopped, zero_fills, cow_breaks, page_ins)
+type TouchRow = (usize, bool, u64, u64, u64);
+
+#[pymethods]
+impl Host {
+    #[new]
+    #[pyo3(signature = (memory_pages, *, tokens, seed, draws, vm_rate, host_rate, hash_mask, salt))]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one settings object")]
+    fn new(
+        py: Python<'_>,
+        memory_pages: u32,
+        tokens: bool,
+        seed: [u8; 32],
+        draws: bool,
+        vm_rate: u32,
+        host_rate: u32,
+        hash_mask: u64,
+        salt: Option<&str>,
+    ) -> PyResult<Self> {
+        let content = if tokens { ContentKind::Tokens } else { ContentKind::Bytes };
+        let order = if draws { ScanOrder::Draws } else { ScanOrder::Permutation };
+        let salt = salt.map_or(Salt::None, salt_of);
+        let sharing = SharingConfig { order, vm_rate, host_rate, hash_mask, salt };
+        let config = HostConfig { sharing, ..HostConfig::new(memory_pages, content, Seed(seed)) };
+        let core = CoreHost::new(config).map_err(|error| to_py(py, &error, 0))?;
+        Ok(Self { core: Mutex::new(core) })
+    }
+
+    /// Powers on; returns the handle (number, name).
+    fn power_on(
+        &self,
+        py: Python<'_>,
+        name: String,
+        max_pages: u32,
+        contents: Option<Contents<'_>>,
+        salt: Option<&str>,
+    ) -> PyResult<(u64, String)> {
+        let config = VmConfig { name: name.clone(), max_pages, salt: salt.map(salt_of) };
+        let contents = contents.as_ref().map(Contents::as_batch).transpose()?;
+        let serial = self.call(py, |host, signals| {
+            let pages = contents.map_or(0, |contents| contents.len());
+            host.check_power_on(&config, pages)?;
+            contents.map_or(Ok(()), |contents| host.check_contents(contents))?;
+            let id = host.power_on(config, &mut || signals.look())?;
+            if let Some(contents) = contents {
+                load(host, id, contents, signals).inspect_err(|_| host.cancel_power_on(id))?;
+            }
+            Ok(host.vm(id).serial)
+        })?;
+        Ok((serial, name))
+    }
+
+    /// Powers off.
+    fn power_off(&self, py: Python<'_>, vm: VmRef) -> PyResult<()> {
+        self.call(py, |host, _| {
+            let id = find(host, &vm)?;
+            host.power_off(id);
+            Ok(())
+        })
+    }
+
+    /// The handle (number, name) and max pages of a virtual machine.
+    fn find(&self, py: Python<'_>, vm: VmRef) -> PyResult<(u64, String, u32)> {
+        self.call(py, |host, _| {
+            let id = find(host, &vm)?;
+            let vm = host.vm(id);
+            Ok((vm.serial, vm.name.clone(), vm.max_pages))
+        })
+    }
+
+    /// Accesses pages in turn.
+    fn touch(&self, py: Python<'_>, vm: VmRef, ppns: Ppns<'_>, write: bool) -> PyResult<TouchRow> {
+        let ppns = ppns.as_slice()?;
+        let access = if write { Access::Write } else { Access::Read };
+        let report =
+            self.in_chunks(py, &vm, ppns, |host, id, from, to| host.touch(id, &ppns[from..to], access))?;
+        Ok(row(&report))
+    }
+
+    /// Writes pages in turn.
+    fn write(&self, py: Python<'_>, vm: VmRef, ppns: Ppns<'_>, contents: Contents<'_>) -> PyResult<TouchRow> {
+        let (ppns, contents) = (ppns.as_slice()?, contents.as_batch()?);
+        if contents.len() != ppns.len() {
+            let error = Error::BatchMismatch { contents: contents.len(), pages: ppns.len() };
+            return Err(to_py(py, &error, 0));
+        }
+        self.call(py, |host, _| host.check_contents(contents))?;
+        let report = self.in_chunks(py, &vm, ppns, |host, id, from, to| {
+            host.write(id, &ppns[from..to], contents.range(from, to))
+        })?;
+        served(py, &report)?;
+        Ok(row(&report))
+    }
+
+    /// Reads pages in turn.
+    fn read<'py>(&self, py: Python<'py>, vm: VmRef, ppns: Ppns<'_>) -> PyResult<Bound<'py, PyAny>> {
+        let ppns = ppns.as_slice()?;
+        let mut sink = self.sink(py, ppns.len())?;
+        let report = self.in_chunks(py, &vm, ppns, |host, id, from, to| {
+            host.read(id, &ppns[from..to], |page| sink.take(page))
+        })?;
+        served(py, &report)?;
+        sink.into_array(py)
+    }
+
+    /// What pages hold, without accessing them.
+    fn peek<'py>(&self, py: Python<'py>, vm: VmRef, ppns: Ppns<'_>) -> PyResult<Bound<'py, PyAny>> {
+        let ppns = ppns.as_slice()?;
+        let mut sink = self.sink(py, ppns.len())?;
+        self.in_chunks(py, &vm, ppns, |host, id, from, to| {
+            ppns[from..to].iter().for_each(|ppn| sink.take(host.peek(id, Ppn(*ppn))));
+            Ok(TouchReport { done: to - from, ..TouchReport::default() })
+        })?;
+        sink.into_array(py)
+    }
+
+    /// Scans pages now.
+    fn scan<'py>(&self, py: Python<'py>, pages: u64) -> PyResult<Bound<'py, PyTuple>> {
+        let mut report = ScanReport::default();
+        self.call(py, |host, signals| {
+            while report.picked < pages && !host.vms().is_empty() {
+                report.add(&host.scan((pages - report.picked).min(CHUNK as u64)));
+                signals.look()?;
+            }
+            Ok(())
+        })?;
+        scan_row(py, &report)
+    }
+
+    /// Lets virtual time pass.
+    fn advance<'py>(&self, py: Python<'py>, ns: u64) -> PyResult<Bound<'py, PyTuple>> {
+        let mut report = ScanReport::default();
+        self.call(py, |host, signals| {
+            host.begin_advance(ns);
+            while !host.advance_some(CHUNK as u32, &mut report) {
+                signals.look().inspect_err(|_| host.end_advance())?;
+            }
+            Ok(())
+        })?;
+        scan_row(py, &report)
+    }
+
+    /// Virtual time in nanoseconds.
+    fn now_ns(&self, py: Python<'_>) -> PyResult<u64> {
+        self.call(py, |host, _| Ok(host.now_ns()))
+    }
+
+    /// An independent copy.
+    fn fork(&self, py: Python<'_>) -> PyResult<Self> {
+        let copy = self.call(py, |host, signals| host.fork(&mut || signals.look()))?;
+        Ok(Self { core: Mutex::new(copy) })
+    }
+
+    /// Checks all invariants.
+    fn audit(&self, py: Python<'_>) -> PyResult<()> {
+        self.call(py, |host, signals| audit(host.memory(), &mut || signals.look()))
+    }
+
+    /// The state as one number, in hexadecimal.
+    fn digest(&self, py: Python<'_>) -> PyResult<String> {
+        let digest = self.call(py, |host, signals| host.digest(&mut || signals.look()))?;
+        Ok(format!("{digest:032x}"))
+    }
+
+    /// What sharing could save.
+    fn census<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let census = self.call(py, |host, signals| host.census(&mut || signals.look()))?;
+        let facts = PyDict::new(py);
+        facts.set_item("pages", census.pages)?;
+        facts.set_item("zero_pages", census.zero_pages)?;
+        facts.set_item("distinct_pages", census.distinct_pages)?;
+        facts.set_item("shared_pages", census.shared_pages)?;
+        facts.set_item("reclaimed_pages", census.reclaimed_pages)?;
+        Ok(facts)
+    }
+
+    /// Whole-host numbers.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let facts = PyDict::new(py);
+        for (name, number) in self.call(py, |host, _| Ok(host.stats()))? {
+            facts.set_item(name, number)?;
+        }
+        Ok(facts)
+    }
+
+    /// Columns of numbers, a row a virtual machine in power-on order.
+    fn vms<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (vms, rows) = self.call(py, |host, signals| {
+            let mut rows = vec![];
+            for vm in host.vms() {
+                rows.push(host.vm_stats(vm, &mut || signals.look())?);
+            }
+            Ok((host.vms().to_vec(), rows))
+        })?;
+        tables::vms(py, &vms, &rows)
+    }
+
+    /// Columns of a pmap, a row a page.
+    fn pmap<'py>(&self, py: Python<'py>, vm: VmRef) -> PyResult<Bound<'py, PyDict>> {
+        self.call(py, |host, signals| PmapRows::of(host, find(host, &vm)?, signals))?.into_dict(py)
+    }
+
+    /// Columns of the frames in use, a row a frame, by machine page.
+    fn frames<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.call(py, FrameRows::of)?.into_dict(py)
+    }
+}
+
+impl Host {
+    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, CoreHost>> {
+        self.core.try_lock().map_err(|refused| match refused {
+            TryLockError::WouldBlock => busy(py),
+            TryLockError::Poisoned(_) => broken(py),
+        })
+    }
+
+    /// Runs `work` on the host with the interpreter let go; never waits for another call to end.
+    fn call<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut CoreHost, &mut Signals) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        let mut guard = self.lock(py)?;
+        let mut signals = Signals::default();
+        let host: &mut CoreHost = &mut guard;
+        let result = py.detach(|| work(host, &mut signals));
+        drop(guard);
+        signals.finish(py, result)
+    }
+
+    /// Runs `serve` over all references, part by part, until it stops.
+    fn in_chunks(
+        &self,
+        py: Python<'_>,
+        vm: &VmRef,
+        ppns: &[u32],
+        mut serve: impl FnMut(&mut CoreHost, VmId, usize, usize) -> Result<TouchReport, Error> + Send,
+    ) -> PyResult<TouchReport> {
+        self.call(py, |host, signals| {
+            let id = find(host, vm)?;
+            host.check_ppns(id, ppns)?;
+            let mut report = TouchReport::default();
+            while report.done < ppns.len() && report.stopped.is_none() {
+                if report.done > 0 {
+                    signals.look()?;
+                }
+                let part = serve(host, id, report.done, ppns.len().min(report.done + CHUNK))?;
+                report.done += part.done;
+                report.counts.add(&part.counts);
+                report.stopped = part.stopped;
+            }
+            Ok(report)
+        })
+    }
+
+    fn sink(&self, py: Python<'_>, pages: usize) -> PyResult<Sink> {
+        let kind = self.lock(py)?.memory().content().kind();
+        Ok(Sink::new(kind, pages))
+    }
+}
+
+fn find(host: &CoreHost, vm: &VmRef) -> Result<VmId, Error> {
+    match vm {
+        VmRef::Name(name) => Ok(host.find(name)?.id),
+        VmRef::Handle(serial, name) => {
+            let found = host.vms().iter().find(|vm| vm.serial == *serial);
+            found.map(|vm| vm.id).ok_or_else(|| Error::UnknownVm { name: name.clone() })
+        }
+    }
+}
+
+fn load(host: &mut CoreHost, vm: VmId, contents: PageBatch<'_>, signals: &mut Signals) -> Result<(), Error> {
+    for from in (0..contents.len()).step_by(CHUNK) {
+        host.load(vm, Ppn(from as u32), contents.range(from, contents.len().min(from + CHUNK)))?;
+        signals.look()?;
+    }
+    Ok(())
+}
+
+/// Raises what stopped a batch that must be served whole.
+fn served(py: Python<'_>, report: &TouchReport) -> PyResult<()> {
+    report.stopped.as_ref().map_or(Ok(()), |error| Err(to_py(py, error, report.done)))
+}
+
+fn row(report: &TouchReport) -> TouchRow {
+    let counts = &report.counts;
+    (report.done, report.stopped.is_some(), counts.zero_fills, counts.cow_breaks, counts.page_ins)
+}
+
+fn scan_row<'py>(py: Python<'py>, report: &ScanReport) -> PyResult<Bound<'py, PyTuple>> {
+    let r = report;
+    let row = [r.picked, r.skipped, r.hashed, r.hints, r.published, r.merged, r.false_matches, r.stale_hints];
+    PyTuple::new(py, row)
+}
+
+fn salt_of(name: &str) -> Salt {
+    match name {
+        "none" => Salt::None,
+        "per-vm" => Salt::PerVm,
+        name => Salt::Named(name.into()),
+    }
+}

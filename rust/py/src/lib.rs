@@ -1,0 +1,40 @@
+//! `esxcore._core`: the engine as Python sees it. This file is the list of what it exports.
+//!
+//! Private: arguments are checked and worded by the Python layer above, which is the documented interface.
+
+mod arrays;
+mod errors;
+mod host;
+mod tables;
+
+use esxcore_core::config::PARAMETERS;
+use pyo3::prelude::*;
+
+/// The native part of esxcore.
+#[pymodule]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::host::Host;
+
+    #[pymodule_export]
+    use super::paper_parameters;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("PAGE_SIZE", esxcore_core::types::PAGE_SIZE)?;
+        module.add("MAX_PAGES", esxcore_core::types::MAX_PAGES)?;
+        module.add("PAGE_STATES", esxcore_core::pmap::State::NAMES.to_vec())
+    }
+}
+
+/// Rows (name, value, unit, section, confidence) of the paper's parameters.
+#[pyfunction]
+fn paper_parameters() -> Vec<(&'static str, f64, &'static str, &'static str, String)> {
+    let row = |p: &esxcore_core::config::Parameter| {
+        (p.name, p.value, p.unit, p.section, format!("{:?}", p.confidence).to_lowercase())
+    };
+    PARAMETERS.iter().map(row).collect()
+}

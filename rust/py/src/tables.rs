@@ -1,0 +1,152 @@
+//! Tables that Python gets whole: columns made from a walk over the host.
+
+use esxcore_core::config::Salt;
+use esxcore_core::error::Error;
+use esxcore_core::frame_table::FrameView;
+use esxcore_core::host::{Host, Vm};
+use esxcore_core::pmap::State;
+use esxcore_core::stats::VmStats;
+use esxcore_core::types::{Mpn, PULSE_PAGES, VmId};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::arrays::Columns;
+use crate::errors::Signals;
+
+/// Columns of numbers, a row a virtual machine.
+pub fn vms<'py>(py: Python<'py>, vms: &[Vm], rows: &[VmStats]) -> PyResult<Bound<'py, PyDict>> {
+    let columns = Columns::new(py);
+    let pages = |number: fn(&VmStats) -> u32| rows.iter().map(|row| i64::from(number(row))).collect();
+    let events = |number: fn(&VmStats) -> u64| rows.iter().map(|row| number(row) as i64).collect();
+    let parts = |number: fn(&VmStats) -> f64| rows.iter().map(number).collect();
+    columns.add_text("name", vms.iter().map(|vm| vm.name.clone()).collect())?;
+    columns.add::<i64>("max_pages", pages(|row| row.max_pages))?;
+    columns.add::<i64>("allocated_pages", pages(|row| row.allocated_pages))?;
+    columns.add::<i64>("shared_pages", pages(|row| row.shared_pages))?;
+    columns.add::<i64>("zero_pages", pages(|row| row.zero_pages))?;
+    columns.add::<f64>("consumed", parts(|row| row.consumed))?;
+    columns.add::<f64>("reclaimed", parts(|row| row.reclaimed))?;
+    columns.add::<i64>("references", events(|row| row.counts.references))?;
+    columns.add::<i64>("zero_fills", events(|row| row.counts.zero_fills))?;
+    columns.add::<i64>("cow_breaks", events(|row| row.counts.cow_breaks))?;
+    columns.add::<i64>("page_ins", events(|row| row.counts.page_ins))?;
+    columns.add::<i64>("scanned_pages", events(|row| row.scanned_pages))?;
+    columns.add::<i64>("scan_passes", events(|row| row.scan_passes))?;
+    columns.add_text("salt", vms.iter().map(|vm| salt_name(&vm.salt)).collect())?;
+    Ok(columns.into_dict())
+}
+
+/// A pmap, a row a page.
+pub struct PmapRows {
+    state: Vec<u8>,
+    mpn: Vec<i64>,
+    shared: Vec<bool>,
+    hint: Vec<bool>,
+    traced: Vec<bool>,
+}
+
+impl PmapRows {
+    /// The rows now.
+    pub fn of(host: &Host, vm: VmId, signals: &mut Signals) -> Result<Self, Error> {
+        let entries = host.memory().vm(vm).pmap().entries();
+        let pages = entries.len();
+        let mut rows = Self {
+            state: Vec::with_capacity(pages),
+            mpn: Vec::with_capacity(pages),
+            shared: Vec::with_capacity(pages),
+            hint: Vec::with_capacity(pages),
+            traced: Vec::with_capacity(pages),
+        };
+        let frames = host.memory().frames();
+        for entries in entries.chunks(PULSE_PAGES) {
+            signals.look()?;
+            for entry in entries {
+                let state = entry.state();
+                rows.state.push(state.code());
+                rows.mpn.push(state.mpn().map_or(-1, |mpn| i64::from(mpn.0)));
+                rows.shared.push(matches!(state, State::Shared(mpn) if frames.count(mpn) > 1));
+                let has_hint = |mpn: Mpn| matches!(frames.get(mpn), FrameView::Hint { .. });
+                rows.hint.push(state.mpn().is_some_and(has_hint));
+                rows.traced.push(entry.is_traced());
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The columns.
+    pub fn into_dict(self, py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        let columns = Columns::new(py);
+        columns.add("state", self.state)?;
+        columns.add("mpn", self.mpn)?;
+        columns.add("shared", self.shared)?;
+        columns.add("hint", self.hint)?;
+        columns.add("traced", self.traced)?;
+        Ok(columns.into_dict())
+    }
+}
+
+/// The frames in use, a row a frame, by machine page.
+#[derive(Default)]
+pub struct FrameRows {
+    kind: Vec<u8>,
+    hash: Vec<u64>,
+    mpn: Vec<i64>,
+    vm: Vec<i64>,
+    ppn: Vec<i64>,
+    count: Vec<i64>,
+}
+
+impl FrameRows {
+    /// The rows now.
+    pub fn of(host: &mut Host, signals: &mut Signals) -> Result<Self, Error> {
+        let frames = host.memory().frames();
+        let mut rows = Self::default();
+        for mpn in (0..host.memory().machine().pages()).map(Mpn) {
+            if mpn.index() % PULSE_PAGES == 0 {
+                signals.look()?;
+            }
+            match frames.get(mpn) {
+                FrameView::None => {}
+                FrameView::Hint { hash, vm, ppn } => {
+                    let place = host.vms().iter().position(|other| other.id == vm);
+                    rows.push(1, hash, mpn, place.map_or(-1, |place| place as i64));
+                    rows.ppn.push(i64::from(ppn.0));
+                    rows.count.push(0);
+                }
+                FrameView::Shared { hash } => {
+                    rows.push(2, hash, mpn, -1);
+                    rows.ppn.push(-1);
+                    rows.count.push(i64::from(frames.count(mpn)));
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The columns.
+    pub fn into_dict(self, py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+        let columns = Columns::new(py);
+        columns.add("kind", self.kind)?;
+        columns.add("hash", self.hash)?;
+        columns.add("mpn", self.mpn)?;
+        columns.add("vm", self.vm)?;
+        columns.add("ppn", self.ppn)?;
+        columns.add("count", self.count)?;
+        Ok(columns.into_dict())
+    }
+
+    fn push(&mut self, kind: u8, hash: u64, mpn: Mpn, vm: i64) {
+        self.kind.push(kind);
+        self.hash.push(hash);
+        self.mpn.push(i64::from(mpn.0));
+        self.vm.push(vm);
+    }
+}
+
+fn salt_name(salt: &Salt) -> String {
+    match salt {
+        Salt::None => "none".into(),
+        Salt::PerVm => "per-vm".into(),
+        Salt::Named(name) => name.clone(),
+    }
+}
