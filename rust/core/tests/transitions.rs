@@ -194,7 +194,7 @@ fn a_hundred_thousand_random_operations_keep_every_invariant() {
             );
             assert_eq!(mask == u64::MAX, totals.false_matches == 0, "{mask:#x}: {totals:?}");
             // A hint is stale when its truncated hash has changed, which takes bits in that part.
-            assert_eq!(mask >> 24 != 0, totals.stale_hints > 3, "{mask:#x}: {totals:?}");
+            assert_eq!(mask >> 24 != 0, totals.stale_hints > 0, "{mask:#x}: {totals:?}");
         }
     }
 }
