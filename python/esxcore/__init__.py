@@ -1,7 +1,7 @@
 """The memory manager of ESX Server (Waldspurger, OSDI 2002) as an engine people can use.
 
-Virtual machines share equal pages copy-on-write on a host of simulated machine memory. Start with `Host`; the
-shell command ``esxcore run`` shows it at work on the memory of five real guests.
+Virtual machines share equal pages copy-on-write on a host of simulated machine memory. Start with
+`Host`; the shell command ``esxcore run`` shows it at work on the memory of five real guests.
 
 Names are loaded when first used: importing the package costs nothing.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from esxcore._core import __version__ as __version__
     from esxcore.config import PAGE_SIZE as PAGE_SIZE
     from esxcore.config import paper_parameters as paper_parameters
+    from esxcore.contents import ContentTrace as ContentTrace
     from esxcore.errors import ArgumentTypeError as ArgumentTypeError
     from esxcore.errors import ConfigError as ConfigError
     from esxcore.errors import ContentError as ContentError
@@ -27,16 +28,19 @@ if TYPE_CHECKING:
     from esxcore.errors import ScenarioError as ScenarioError
     from esxcore.errors import SizeWarning as SizeWarning
     from esxcore.errors import UnknownVmError as UnknownVmError
+    from esxcore.experiment import build_host as build_host
     from esxcore.experiment import run as run
-    from esxcore.host import FrameKind as FrameKind
     from esxcore.host import Host as Host
-    from esxcore.host import PageState as PageState
-    from esxcore.host import ScanReport as ScanReport
-    from esxcore.host import TouchReport as TouchReport
-    from esxcore.host import Vm as Vm
     from esxcore.recording import Recording as Recording
+    from esxcore.reports import FrameKind as FrameKind
+    from esxcore.reports import PageState as PageState
+    from esxcore.reports import ScanReport as ScanReport
+    from esxcore.reports import TouchReport as TouchReport
     from esxcore.scenario import Scenario as Scenario
+    from esxcore.vm import Vm as Vm
+    from esxcore.workload import Accesses as Accesses
     from esxcore.workload import Activity as Activity
+    from esxcore.workload import ActivityRecord as ActivityRecord
     from esxcore.workload import Workload as Workload
 
 _HOMES = {
@@ -57,11 +61,14 @@ _HOMES = {
         "SizeWarning",
         "UnknownVmError",
     ),
-    "experiment": ("run",),
-    "host": ("FrameKind", "Host", "PageState", "ScanReport", "TouchReport", "Vm"),
+    "contents": ("ContentTrace",),
+    "experiment": ("build_host", "run"),
+    "host": ("Host",),
     "recording": ("Recording",),
+    "reports": ("FrameKind", "PageState", "ScanReport", "TouchReport"),
     "scenario": ("Scenario",),
-    "workload": ("Activity", "Workload"),
+    "vm": ("Vm",),
+    "workload": ("Accesses", "Activity", "ActivityRecord", "Workload"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,6 +9,7 @@ MAX_PAGES: int
 PAGE_STATES: list[str]
 
 def paper_parameters() -> list[tuple[str, float, str, str, str]]: ...
+
 @final
 class Host:
     def __new__(
@@ -20,6 +21,7 @@ class Host:
         draws: bool,
         vm_rate: int,
         host_rate: int,
+        portable_hash: bool,
         hash_mask: int,
         salt: str | None,
     ) -> Host: ...

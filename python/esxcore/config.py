@@ -1,7 +1,7 @@
 """Sizes, durations and the paper's parameters: the words every other module uses.
 
-Sizes are whole 4 KiB pages. Where a person writes them they may be text with a binary unit (``"256MiB"``);
-files insist on the unit. Durations are seconds, as text ``"90s"``, ``"5min"``.
+Sizes are whole 4 KiB pages. Where a person writes them they may be text with a binary unit
+(``"256MiB"``); files insist on the unit. Durations are seconds, as text ``"90s"``, ``"5min"``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Parameter(NamedTuple):
 
 
 def paper_parameters() -> tuple[Parameter, ...]:
-    """Every number of the paper that the engine knows, with where it stands and how well it is known.
+    """Every number of the paper that the engine knows, where it stands and how well it is known.
 
     Examples
     --------
@@ -62,7 +62,8 @@ def parse_size_text(text: str, what: str = "size") -> int:
     Raises
     ------
     ConfigError
-        If the unit is missing or unknown, or the size is not a positive whole number of 4 KiB pages.
+        If the unit is missing or unknown, or the size is not a positive whole number of 4 KiB
+        pages.
 
     Examples
     --------
@@ -73,7 +74,7 @@ def parse_size_text(text: str, what: str = "size") -> int:
     pages = number * factor / PAGE_SIZE
     if not pages.is_integer() or not 1 <= pages <= MAX_PAGES:
         raise ConfigError(
-            f"{what}: {text!r} is {pages:g} pages of 4 KiB; expected a whole number from 1 to {MAX_PAGES}"
+            f"{what}: {text!r} is {pages:g} pages of 4 KiB; expected 1 to {MAX_PAGES} whole pages"
         )
     return int(pages)
 
@@ -122,8 +123,8 @@ def parse_pages(value: str | SupportsIndex, what: str = "size") -> int:
         raise ConfigError(f"{what}: {pages} pages; expected 1 to {MAX_PAGES}")
     if pages < _SMALL_PAGES:
         warnings.warn(
-            f"{what}: {pages} means {pages} pages ({pages * 4} KiB); write '{pages}MiB' if MiB were meant,"
-            f" or '{pages * 4}KiB' to keep it",
+            f"{what}: {pages} means {pages} pages ({pages * 4} KiB);"
+            f" write '{pages}MiB' if MiB were meant, or '{pages * 4}KiB' to keep it",
             SizeWarning,
             stacklevel=3,
         )

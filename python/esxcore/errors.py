@@ -1,7 +1,8 @@
 """Every error and warning of the package, one tree with `EsxError` at its root.
 
-Each class is also the built-in exception that fits, so ``except ValueError`` and ``except EsxError`` both do
-what a reader expects. The native core raises these very classes; its facts stand in the attributes.
+Each class is also the built-in exception that fits, so ``except ValueError`` and ``except
+EsxError`` both do what a reader expects. The native core raises these very classes; its facts stand
+in the attributes.
 """
 
 from __future__ import annotations

@@ -1,108 +1,43 @@
 """A host, its virtual machines, and what they report: the engine in Python.
 
-A `Host` has machine memory; `Host.power_on` gives a `Vm` with "physical" memory of its own. Guests access their
-pages with `touch`, `write` and `read`; the host finds pages of equal content with `scan`, or by itself while virtual
-time passes in `advance`, and keeps one copy of them until somebody writes (paper, section 4).
+A `Host` has machine memory; `Host.power_on` gives a `Vm` with "physical" memory of its own. Guests
+access their pages with `touch`, `write` and `read`; the host finds pages of equal content with
+`scan`, or by itself while virtual time passes in `advance`, and keeps one copy of them until
+somebody writes (paper, section 4).
 
-Pages hold real bytes, or *tokens*: 64-bit integers that stand for the content of a page, equal tokens for equal
-pages and 0 for the zero page. Tokens let a host of a terabyte run on a laptop with every mechanism unchanged.
+Pages hold real bytes, or *tokens*: 64-bit integers that stand for the content of a page, equal
+tokens for equal pages and 0 for the zero page. Tokens let a host of a terabyte run on a laptop with
+every mechanism unchanged.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from esxcore import _core
-from esxcore.config import MAX_PAGES, PAGE_SIZE, parse_pages, whole_number
-from esxcore.errors import (
-    ArgumentTypeError,
-    ConfigError,
-    ContentError,
-    PageRangeError,
-    UnknownVmError,
+from esxcore.arguments import (
+    Ppns,
+    byte_contents,
+    choice,
+    in_range,
+    one_page,
+    page_numbers,
+    salt_name,
+    scan_rate,
+    seed_sequence,
+    token_contents,
+    unwrap,
 )
+from esxcore.config import PAGE_SIZE, parse_pages
+from esxcore.errors import ArgumentTypeError, ConfigError, UnknownVmError
+from esxcore.reports import ScanReport, TouchReport
+from esxcore.vm import Vm
 
-Ppns: TypeAlias = SupportsIndex | Sequence[int] | NDArray[np.integer[Any]]
-VmLike: TypeAlias = "Vm | str"
-
-
-class PageState(IntEnum):
-    """Where a page of a virtual machine is (`Host.pmap`, column ``state``)."""
-
-    EMPTY = 0
-    PRIVATE = 1
-    SHARED = 2
-    SWAPPED = 3
-    BALLOONED = 4
-
-
-class FrameKind(IntEnum):
-    """What a frame of the hash table is (`Host.frames`, column ``kind``)."""
-
-    HINT = 1
-    SHARED = 2
-
-
-@dataclass(frozen=True, slots=True)
-class TouchReport:
-    """What a batch of guest accesses did.
-
-    Attributes
-    ----------
-    done : int
-        References served, from the first.
-    stopped : str or None
-        Why the next one was not served: ``"out-of-memory"``; None if all were.
-    zero_fills, cow_breaks, page_ins : int
-        What the served ones met: first touches, writes to shared pages, pages in the swap file.
-    """
-
-    done: int
-    stopped: Literal["out-of-memory"] | None
-    zero_fills: int
-    cow_breaks: int
-    page_ins: int
-
-
-@dataclass(frozen=True, slots=True)
-class ScanReport:
-    """What a scan did (paper, section 4.3); ``picked = skipped + hashed``.
-
-    Attributes
-    ----------
-    picked : int
-        Pages taken from the scan order.
-    skipped : int
-        Of these, pages that are shared already, not resident, or not eligible.
-    hashed : int
-        Of these, pages hashed and looked up.
-    hints : int
-        Hint frames left.
-    published : int
-        Hints that proved true; the page they name got a shared frame.
-    merged : int
-        Pages merged into a shared page, each of which freed a machine page.
-    false_matches : int
-        Pages with the hash of another and other content, ineligible from then on.
-    stale_hints : int
-        Hints removed because their page had changed.
-    """
-
-    picked: int
-    skipped: int
-    hashed: int
-    hints: int
-    published: int
-    merged: int
-    false_matches: int
-    stale_hints: int
+VmLike: TypeAlias = Vm | str
 
 
 class Host:
@@ -113,21 +48,26 @@ class Host:
     memory : str or int
         Machine memory: a size such as ``"4GiB"``, or whole 4 KiB pages.
     seed : int, numpy.random.SeedSequence or None
-        What everything random comes from. The same seed gives the same result on any machine; None takes fresh
-        entropy, which `seed_entropy` tells.
+        What everything random comes from. The same seed gives the same result on any machine; None
+        takes fresh entropy, which `seed_entropy` tells.
     content : {"bytes", "tokens"}
         What pages hold.
     sharing : bool
         Whether the scanner works while time passes.
     scan_order : {"permutation", "draws"}
-        Each pass a fresh permutation of a virtual machine's pages, or independent draws as in the paper.
+        Each pass a fresh permutation of a virtual machine's pages, or independent draws as in the
+        paper.
     scan_vm_rate, scan_host_rate : int
         Pages a second scanned of one virtual machine, and of all together (paper, section 4.3).
     salt : str
-        With whom virtual machines share that say nothing themselves: ``"none"`` with all such, ``"per-vm"`` with
-        nobody, any other text with those of the same text.
+        With whom virtual machines share that say nothing themselves: ``"none"`` with all such,
+        ``"per-vm"`` with nobody, any other text with those of the same text.
+    hash_path : {"fastest", "portable"}
+        Hash pages with the processor's AES rounds if it has them, or alike on every processor. Only
+        hash values depend on it.
     hash_mask : int
-        What is kept of a page's 64-bit hash. A seam for experiments: fewer bits make collisions happen.
+        What is kept of a page's 64-bit hash. A seam for experiments: fewer bits make collisions
+        happen.
 
     Raises
     ------
@@ -147,7 +87,7 @@ class Host:
     (1, [8, 5])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (keyword-only settings of one machine)
         self,
         memory: str | SupportsIndex,
         *,
@@ -158,26 +98,28 @@ class Host:
         scan_vm_rate: int | None = None,
         scan_host_rate: int | None = None,
         salt: str = "none",
+        hash_path: Literal["fastest", "portable"] = "fastest",
         hash_mask: int = 2**64 - 1,
     ) -> None:
-        sequence = _seed_sequence(seed)
+        sequence = seed_sequence(seed)
         self.seed_entropy = sequence.entropy
         self.content: Literal["bytes", "tokens"] = content
         self._core = _core.Host(
             parse_pages(memory, "memory"),
-            tokens=_choice(content, "content", ("bytes", "tokens")) == "tokens",
+            tokens=choice(content, "content", ("bytes", "tokens")) == "tokens",
             seed=list(sequence.generate_state(8, np.uint32).astype("<u4").tobytes()),
-            draws=_choice(scan_order, "scan_order", ("permutation", "draws")) == "draws",
-            vm_rate=_rate(scan_vm_rate, "scan_vm_rate", sharing),
-            host_rate=_rate(scan_host_rate, "scan_host_rate", sharing),
-            hash_mask=_in_range(hash_mask, "hash_mask", 0, 2**64 - 1),
-            salt=_salt(salt),
+            draws=choice(scan_order, "scan_order", ("permutation", "draws")) == "draws",
+            vm_rate=scan_rate(scan_vm_rate, "scan_vm_rate", sharing),
+            host_rate=scan_rate(scan_host_rate, "scan_host_rate", sharing),
+            portable_hash=choice(hash_path, "hash_path", ("fastest", "portable")) == "portable",
+            hash_mask=in_range(hash_mask, "hash_mask", 0, 2**64 - 1),
+            salt=salt_name(salt),
         )
 
     def power_on(
         self,
         name: str,
-        max: str | SupportsIndex | None = None,  # noqa: A002  (the paper's word)
+        max: str | SupportsIndex | None = None,
         *,
         contents: ArrayLike | None = None,
         salt: str | None = None,
@@ -191,8 +133,9 @@ class Host:
         max : str or int, optional
             Its "physical" memory (paper, section 6.1); as many pages as `contents` has if left out.
         contents : array, optional
-            What its first pages hold: uint8 of shape (pages, 4096), or integer tokens from 0 to 2**63 - 1 of shape
-            (pages,). All of them are allocated at once, zero pages included; the other pages start empty.
+            What its first pages hold: uint8 of shape (pages, 4096), or integer tokens from 0 to
+            2**63 - 1 of shape (pages,). All of them are allocated at once, zero pages included; the
+            other pages start empty.
         salt : str, optional
             With whom it shares, instead of the host's rule.
 
@@ -205,14 +148,17 @@ class Host:
         OutOfMachineMemoryError
             If fewer machine pages are free than `contents` has; nothing has changed.
         """
-        if not isinstance(name, str) or not name:
+        if not name or not isinstance(name, str):
             raise ArgumentTypeError(f"name: {name!r}; expected text")
         pages = None if contents is None else self._contents(contents)
-        if max is None and pages is None:
-            raise ConfigError(f"VM {name!r}: neither max nor contents is given; expected one of them")
-        max_pages = len(pages) if max is None and pages is not None else parse_pages(max or 0, "max")
-        handle = self._core.power_on(name, max_pages, pages, None if salt is None else _salt(salt))
-        return Vm(self, handle, max_pages)
+        if max is not None:
+            max_pages = parse_pages(max, "max")
+        elif pages is not None:
+            max_pages = len(pages)
+        else:
+            raise ConfigError(f"VM {name!r}: neither max nor contents is given; expected one")
+        domain = None if salt is None else salt_name(salt)
+        return Vm(self, self._core.power_on(name, max_pages, pages, domain), max_pages)
 
     def power_off(self, vm: VmLike) -> None:
         """Powers off a virtual machine and frees all its pages. Cost: one visit of each page."""
@@ -226,8 +172,9 @@ class Host:
     def touch(self, vm: VmLike, ppns: Ppns, write: bool = False) -> TouchReport:
         """The guest accesses pages in turn.
 
-        A write gives the page fresh content of its own, different from every other page's. A batch for which no
-        machine page is left stops before the reference it cannot serve; call again with the rest.
+        A write gives the page fresh content of its own, different from every other page's. A batch
+        for which no machine page is left stops before the reference it cannot serve; call again
+        with the rest.
 
         Parameters
         ----------
@@ -243,7 +190,7 @@ class Host:
         PageRangeError
             If a page is out of range; no page was touched.
         """
-        return _touch_report(self._core.touch(self._ref(vm), _ppns(ppns), bool(write)))
+        return _touch_report(self._core.touch(self._ref(vm), self._ppns(vm, ppns), bool(write)))
 
     def write(self, vm: VmLike, ppns: Ppns, data: ArrayLike) -> TouchReport:
         """The guest writes `data` to pages in turn.
@@ -255,7 +202,8 @@ class Host:
         ppns : int or integer array of shape (k,)
             Which pages.
         data : array
-            uint8 of shape (k, 4096), or integer tokens of shape (k,); without the first axis for a single page.
+            uint8 of shape (k, 4096), or integer tokens of shape (k,); without the first axis for a
+            single page.
 
         Raises
         ------
@@ -264,8 +212,8 @@ class Host:
         OutOfMachineMemoryError
             If no machine page is left; its attribute `done` tells how many pages were written.
         """
-        numbers = _ppns(ppns)
-        data = _one_page(data) if np.ndim(ppns) == 0 else data  # type: ignore[arg-type]
+        numbers = self._ppns(vm, ppns)
+        data = one_page(data) if np.ndim(ppns) == 0 else data  # type: ignore[arg-type]
         return _touch_report(self._core.write(self._ref(vm), numbers, self._contents(data)))
 
     def read(self, vm: VmLike, ppns: Ppns) -> Any:
@@ -274,8 +222,8 @@ class Host:
         Returns
         -------
         array or int
-            uint8 of shape (k, 4096), or uint64 tokens of shape (k,); for a single page uint8 of shape (4096,), or
-            the token. Tokens from 2**63 up are contents that the engine made.
+            uint8 of shape (k, 4096), or uint64 tokens of shape (k,); for a single page uint8 of
+            shape (4096,), or the token. Tokens from 2**63 up are contents that the engine made.
 
         Raises
         ------
@@ -284,24 +232,25 @@ class Host:
         OutOfMachineMemoryError
             If no machine page is left for a first touch; `done` pages were read.
         """
-        return _unwrap(self._core.read(self._ref(vm), _ppns(ppns)), ppns)
+        return unwrap(self._core.read(self._ref(vm), self._ppns(vm, ppns)), ppns)
 
     def peek(self, vm: VmLike, ppns: Ppns) -> Any:
-        """What the guest would read, as `read` returns it; not an access: nothing is counted, nothing changes."""
-        return _unwrap(self._core.peek(self._ref(vm), _ppns(ppns)), ppns)
+        """What the guest would read, as `read` returns it; not an access, so nothing changes."""
+        return unwrap(self._core.peek(self._ref(vm), self._ppns(vm, ppns)), ppns)
 
     def scan(self, pages: SupportsIndex) -> ScanReport:
         """Scans pages for sharing now (paper, section 4.3).
 
-        Every pick counts, also of a page that cannot be shared. Each is taken of the virtual machine whose pass has
-        got least far, so on a quiet host as many picks as there are pages find everything there is.
+        Every pick counts, also of a page that cannot be shared. Each is taken of the virtual
+        machine whose pass has got least far, so on a quiet host as many picks as there are pages
+        find everything there is.
 
         Parameters
         ----------
         pages : int
             Pages to pick.
         """
-        count = _in_range(pages, "pages", 0, 2**63 - 1)
+        count = in_range(pages, "pages", 0, 2**63 - 1)
         return ScanReport(*self._core.scan(count))
 
     def advance(self, seconds: float) -> ScanReport:
@@ -315,7 +264,8 @@ class Host:
         Returns
         -------
         ScanReport
-            What the scanner did in this time. After Ctrl-C, the host is at the second it has reached.
+            What the scanner did in this time. After Ctrl-C, the host is at the second it has
+            reached.
         """
         if isinstance(seconds, bool) or not isinstance(seconds, int | float | np.number):
             raise ArgumentTypeError(f"seconds: {seconds!r}; expected a number")
@@ -343,24 +293,29 @@ class Host:
     def vms(self) -> dict[str, NDArray[Any]]:
         """Columns of numbers, a row a virtual machine in power-on order.
 
-        ``consumed`` is its part of machine memory, the sum over its resident pages of 1 / sharers, and ``reclaimed``
-        what sharing spares it; both are fractions of pages that sum to the host's numbers.
+        ``consumed`` is its part of machine memory, the sum over its resident pages of 1 / sharers,
+        and ``reclaimed`` what sharing spares it; both are fractions of pages that sum to the host's
+        numbers.
         """
-        return {name: np.asarray(column) for name, column in self._core.vms().items()}
+        columns = self._core.vms()
+        text = {name: np.array(columns[name], dtype=np.str_) for name in ("name", "salt")}
+        return columns | text
 
     def pmap(self, vm: VmLike) -> dict[str, NDArray[Any]]:
         """Columns of a virtual machine's pmap, a row a page.
 
-        ``state`` is a `PageState`, ``mpn`` the machine page or -1, ``shared`` whether it has two or more sharers,
-        ``hint`` whether a hint frame stands for it, ``traced`` whether its next access is to be counted.
+        ``state`` is a `PageState`, ``mpn`` the machine page or -1, ``shared`` whether it has two or
+        more sharers, ``hint`` whether a hint frame stands for it, ``traced`` whether its next
+        access is to be counted.
         """
         return self._core.pmap(self._ref(vm))
 
     def frames(self) -> dict[str, NDArray[Any]]:
         """Columns of the hash table's frames (paper, section 4.3), a row a frame, by machine page.
 
-        ``kind`` is a `FrameKind`; ``hash`` has only its 40 highest bits in a hint; ``vm`` (row of `vms`) and ``ppn``
-        are of a hint and -1 otherwise; ``count`` is of a shared frame and 0 otherwise.
+        ``kind`` is a `FrameKind`; ``hash`` has only its 40 highest bits in a hint; ``vm`` (row of
+        `vms`) and ``ppn`` are of a hint and -1 otherwise; ``count`` is of a shared frame and 0
+        otherwise.
         """
         return self._core.frames()
 
@@ -370,14 +325,15 @@ class Host:
         Returns
         -------
         dict
-            ``pages`` resident, ``zero_pages`` of them, ``distinct_pages`` contents, ``shared_pages`` whose content
-            occurs at least twice, ``reclaimed_pages`` = pages - distinct. Contents of two sharing domains differ.
-            Exact with tokens; bytes are told apart by 128-bit hashes.
+            ``pages`` resident, ``zero_pages`` of them, ``distinct_pages`` contents,
+            ``shared_pages`` whose content occurs at least twice, ``reclaimed_pages`` = pages -
+            distinct. Contents of two sharing domains differ. Exact with tokens; bytes are told
+            apart by 128-bit hashes.
         """
         return self._core.census()
 
     def audit(self) -> None:
-        """Checks every invariant of the host's state; raises `InvariantError` naming the first one broken."""
+        """Checks every invariant of the host's state; `InvariantError` names the first broken."""
         self._core.audit()
 
     def state_digest(self) -> str:
@@ -386,10 +342,11 @@ class Host:
 
     def __repr__(self) -> str:
         stats = self.stats()
-        mib = PAGE_SIZE / 2**20
+        names = ("machine_pages", "free_pages", "reclaimed_pages")
+        memory, free, reclaimed = (stats[name] * PAGE_SIZE / 2**20 for name in names)
         return (
-            f"<Host {stats['machine_pages'] * mib:g} MiB, {stats['vms']} VMs, {stats['free_pages'] * mib:g} MiB free,"
-            f" {stats['reclaimed_pages'] * mib:g} MiB reclaimed by sharing>"
+            f"<Host {memory:g} MiB, {stats['vms']} VMs, {free:g} MiB free,"
+            f" {reclaimed:g} MiB reclaimed by sharing>"
         )
 
     def _ref(self, vm: VmLike) -> tuple[int, str] | str:
@@ -398,162 +355,16 @@ class Host:
         if not isinstance(vm, Vm):
             raise ArgumentTypeError(f"vm: {vm!r}; expected a Vm or the name of one")
         if vm.host is not self:
-            raise UnknownVmError(f"VM {vm.name!r} belongs to another host; use its name for this one")
+            raise UnknownVmError(f"VM {vm.name!r} belongs to another host; use its name here")
         return vm._handle
 
+    def _ppns(self, vm: VmLike, ppns: Ppns) -> NDArray[np.uint32]:
+        return page_numbers(ppns, lambda: self._core.find(self._ref(vm)))
+
     def _contents(self, contents: ArrayLike) -> NDArray[Any]:
-        return _bytes(contents) if self.content == "bytes" else _tokens(contents)
-
-
-class Vm:
-    """A virtual machine that is powered on; made by `Host.power_on`.
-
-    Its methods are those of `Host` with this machine filled in.
-
-    Attributes
-    ----------
-    host : Host
-        Where it runs.
-    name : str
-        Its name.
-    max_pages : int
-        Its "physical" memory, in pages.
-    """
-
-    __slots__ = ("_handle", "host", "max_pages")
-
-    def __init__(self, host: Host, handle: tuple[int, str], max_pages: int) -> None:
-        self.host = host
-        self.max_pages = max_pages
-        self._handle = handle
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self._handle[1]
-
-    def touch(self, ppns: Ppns, write: bool = False) -> TouchReport:
-        """See `Host.touch`."""
-        return self.host.touch(self, ppns, write)
-
-    def write(self, ppns: Ppns, data: ArrayLike) -> TouchReport:
-        """See `Host.write`."""
-        return self.host.write(self, ppns, data)
-
-    def read(self, ppns: Ppns) -> Any:
-        """See `Host.read`."""
-        return self.host.read(self, ppns)
-
-    def peek(self, ppns: Ppns) -> Any:
-        """See `Host.peek`."""
-        return self.host.peek(self, ppns)
-
-    def pmap(self) -> dict[str, NDArray[Any]]:
-        """See `Host.pmap`."""
-        return self.host.pmap(self)
-
-    def power_off(self) -> None:
-        """See `Host.power_off`."""
-        self.host.power_off(self)
-
-    def __repr__(self) -> str:
-        return f"<Vm {self.name!r}, {self.max_pages * PAGE_SIZE / 2**20:g} MiB>"
+        return byte_contents(contents) if self.content == "bytes" else token_contents(contents)
 
 
 def _touch_report(row: tuple[int, bool, int, int, int]) -> TouchReport:
     done, stopped, *events = row
     return TouchReport(done, "out-of-memory" if stopped else None, *events)
-
-
-def _ppns(ppns: object) -> NDArray[np.uint32]:
-    """Page numbers as the core takes them: a private copy, so that no other thread changes them meanwhile."""
-    numbers = np.asarray(ppns)
-    if numbers.size == 0 and not isinstance(ppns, np.ndarray):
-        numbers = numbers.astype(np.uint32)  # an empty list has no dtype of its own
-    if numbers.dtype.kind not in "iu":
-        raise ArgumentTypeError(f"ppns: dtype {numbers.dtype}; expected page numbers of an integer dtype")
-    if numbers.ndim > 1:
-        raise ArgumentTypeError(f"ppns: shape {numbers.shape}; expected one page number or a 1-D array")
-    if numbers.dtype != np.uint32 and numbers.size:
-        low, high = numbers.min(), numbers.max()
-        if low < 0 or high >= MAX_PAGES:
-            raise PageRangeError(f"page {low if low < 0 else high} is out of range: pages count from 0")
-    return np.array(numbers, dtype=np.uint32, ndmin=1, copy=True)
-
-
-def _bytes(contents: object) -> NDArray[np.uint8]:
-    pages = np.asarray(contents)
-    if pages.dtype != np.uint8:
-        raise ArgumentTypeError(f"contents: dtype {pages.dtype}; expected uint8 on a host with bytes")
-    if pages.ndim != 2 or pages.shape[1] != PAGE_SIZE:
-        raise ContentError(f"contents: shape {pages.shape}; expected (pages, {PAGE_SIZE})")
-    return np.ascontiguousarray(pages)
-
-
-def _tokens(contents: object) -> NDArray[np.uint64]:
-    tokens = np.asarray(contents)
-    if tokens.size == 0 and not isinstance(contents, np.ndarray):
-        tokens = tokens.astype(np.uint64)
-    if tokens.dtype.kind not in "iu":
-        expected = "integer tokens from 0 to 2**63 - 1 on a host with tokens"
-        error = ContentError if tokens.dtype == object else ArgumentTypeError
-        raise error(f"contents: dtype {tokens.dtype}; expected {expected}")
-    if tokens.ndim != 1:
-        raise ContentError(f"contents: shape {tokens.shape}; expected (pages,)")
-    if tokens.dtype.kind == "i" and tokens.size and tokens.min() < 0:
-        raise ContentError(f"contents: token {tokens.min()}; expected 0 to 2**63 - 1")
-    return np.ascontiguousarray(tokens, dtype=np.uint64)
-
-
-def _one_page(data: object) -> NDArray[Any]:
-    page = np.asarray(data)
-    if page.ndim and page.shape != (PAGE_SIZE,):
-        raise ContentError(f"data: shape {page.shape} for a single page; expected ({PAGE_SIZE},) or one token")
-    return page[np.newaxis]
-
-
-def _unwrap(pages: NDArray[Any], ppns: object) -> Any:
-    if np.ndim(ppns):  # type: ignore[arg-type]
-        return pages
-    return pages[0] if pages.ndim == 2 else int(pages[0])
-
-
-def _seed_sequence(seed: object) -> np.random.SeedSequence:
-    if isinstance(seed, np.random.SeedSequence):
-        return seed
-    if seed is None:
-        return np.random.SeedSequence()
-    number = whole_number(seed, "seed", "a whole number, a SeedSequence or None")
-    if number < 0:
-        raise ConfigError(f"seed: {number}; expected 0 or more")
-    return np.random.SeedSequence(number)
-
-
-def _choice(value: object, what: str, choices: tuple[str, ...]) -> object:
-    if value not in choices:
-        raise ConfigError(f"{what}: {value!r}; expected one of {', '.join(map(repr, choices))}")
-    return value
-
-
-def _in_range(value: object, what: str, low: int, high: int) -> int:
-    number = whole_number(value, what)
-    if not low <= number <= high:
-        raise ConfigError(f"{what}: {number}; expected {low} to {high}")
-    return number
-
-
-_DEFAULT_RATES: Mapping[str, int] = {
-    name: int(value) for name, value, *_ in _core.paper_parameters() if name.startswith("scan_")
-}
-
-
-def _rate(value: object, what: str, sharing: bool) -> int:
-    if not sharing:
-        return 0
-    return _DEFAULT_RATES[what] if value is None else _in_range(value, what, 0, 2**32 - 1)
-
-
-def _salt(salt: object) -> str:
-    if not isinstance(salt, str) or not salt:
-        raise ArgumentTypeError(f"salt: {salt!r}; expected 'none', 'per-vm' or the name of a group")
-    return salt

@@ -107,7 +107,7 @@ fn audit_sharer(
     first: bool,
     page: impl Fn() -> String,
 ) -> Result<(), Error> {
-    let FrameView::Shared { hash } = memory.frames().get(mpn) else {
+    let FrameView::Shared { hash, .. } = memory.frames().get(mpn) else {
         return check("I3", false, || {
             format!("{} is shared but machine page {} has no frame", page(), mpn.0)
         });
@@ -184,7 +184,7 @@ fn audit_chains(memory: &Memory, pulse: Pulse<'_>) -> Result<(), Error> {
             met += 1;
             let hash = match frames.get(mpn) {
                 FrameView::None => None,
-                FrameView::Hint { hash, .. } | FrameView::Shared { hash } => Some(truncated(hash)),
+                FrameView::Hint { hash, .. } | FrameView::Shared { hash, .. } => Some(truncated(hash)),
             };
             check("I5", met <= all && hash.map(|hash| frames.chain(hash)) == Some(chain), || {
                 format!("machine page {} is in chain {chain}, where it does not belong", mpn.0)

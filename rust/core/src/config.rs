@@ -122,6 +122,15 @@ pub enum ScanOrder {
     Draws,
 }
 
+/// With what pages are hashed; the choice changes hash values and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashPath {
+    /// The fastest that the processor has.
+    Fastest,
+    /// The same on every processor.
+    Portable,
+}
+
 /// Which virtual machines may share with each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Salt {
@@ -142,6 +151,8 @@ pub struct SharingConfig {
     pub vm_rate: u32,
     /// Pages of all of them scanned each second.
     pub host_rate: u32,
+    /// With what pages are hashed.
+    pub hash_path: HashPath,
     /// What is kept of a page's hash. Experiments clear bits to make collisions, long chains and false matches happen.
     pub hash_mask: u64,
     /// The sharing domain of virtual machines that do not name one.
@@ -154,6 +165,7 @@ impl Default for SharingConfig {
             order: ScanOrder::Permutation,
             vm_rate: SCAN_VM_RATE,
             host_rate: SCAN_HOST_RATE,
+            hash_path: HashPath::Fastest,
             hash_mask: u64::MAX,
             salt: Salt::None,
         }

@@ -77,15 +77,6 @@ impl Content {
         }
     }
 
-    /// The first word of a page, to have the page on its way into the cache before it is read whole.
-    #[must_use]
-    pub fn first_word(&self, index: usize) -> u64 {
-        match &self.pages {
-            Pages::Bytes(pages) => u64::from(pages.as_slice()[index][0]),
-            Pages::Tokens(tokens) => tokens.as_slice()[index],
-        }
-    }
-
     /// Whether two pages hold the same.
     #[must_use]
     pub fn equal(&self, one: usize, other: usize) -> bool {

@@ -55,6 +55,8 @@ pub enum FrameView {
     Shared {
         /// Its hash.
         hash: u64,
+        /// Whether it reads zero.
+        is_zero: bool,
     },
 }
 
@@ -132,7 +134,7 @@ impl FrameTable {
                 vm: VmId((high >> FIELD_SHIFT) as u16),
                 ppn: Ppn(low as u32),
             },
-            _ => FrameView::Shared { hash: low },
+            _ => FrameView::Shared { hash: low, is_zero: high & ZERO_PAGE != 0 },
         }
     }
 
@@ -182,7 +184,7 @@ impl FrameTable {
 
     /// One pmap entry less names a shared machine page; the last one takes the frame along. Returns how many are left.
     pub fn drop_reference(&mut self, mpn: Mpn) -> u32 {
-        let FrameView::Shared { hash } = self.get(mpn) else {
+        let FrameView::Shared { hash, .. } = self.get(mpn) else {
             unreachable!("I3: a shared frame names each shared page, none names {}", mpn.0)
         };
         let count = self.count(mpn);
@@ -328,7 +330,7 @@ mod tests {
             FrameView::Hint { hash: 0xFEDC_BA98_7600_0000, vm: VmId(u16::MAX), ppn: Ppn(u32::MAX - 1) };
         assert_eq!(table.get(Mpn(3)), hint);
         assert_eq!(truncated(hash), 0xFEDC_BA98_7600_0000);
-        assert_eq!(table.get(Mpn(4)), FrameView::Shared { hash });
+        assert_eq!(table.get(Mpn(4)), FrameView::Shared { hash, is_zero: false });
         assert_eq!((table.count(Mpn(3)), table.count(Mpn(4))), (0, 1));
         assert_eq!(chain(&table, hash), [4, 3]);
     }

@@ -172,7 +172,8 @@ pub const PULSE_PAGES: usize = 1 << 15;
 
 /// Whether all bytes are zero; leaves at the first 64 bytes that are not.
 fn bytes_are_zero(page: &Page) -> bool {
-    page.chunks_exact(64).all(|line| line.iter().fold(0, |seen, byte| seen | byte) == 0)
+    let words = page.as_chunks::<8>().0;
+    words.chunks_exact(8).all(|line| line.iter().fold(0, |seen, word| seen | u64::from_ne_bytes(*word)) == 0)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{KINDS, Palette, audited, config, digest, keep, power_on};
-use esxcore_core::config::{HostConfig, Salt, VmConfig};
+use esxcore_core::config::{HashPath, HostConfig, Salt, SharingConfig, VmConfig};
 use esxcore_core::error::Error;
 use esxcore_core::frame_table::FrameView;
 use esxcore_core::host::Host;
@@ -14,7 +14,11 @@ use esxcore_core::types::{Access, ContentKind, PageBatch, Ppn, VmId};
 /// A host of two virtual machines that has lived: shared, written, scanned, waited. Every call is cut into parts of at
 /// most `part`.
 fn lived(kind: ContentKind, hash_mask: u64, part: usize) -> Host {
-    let mut host = Host::new(config(kind, 300, 5, hash_mask)).unwrap();
+    lived_on(config(kind, 300, 5, hash_mask), part)
+}
+
+fn lived_on(config: HostConfig, part: usize) -> Host {
+    let mut host = Host::new(config).unwrap();
     let palette = Palette::new(40);
     let mut random = Seed([9; 32]).stream("life", 0);
     let vms = [power_on(&mut host, "one", 120), power_on(&mut host, "two", 100)];
@@ -79,6 +83,16 @@ fn the_state_does_not_depend_on_hash_values() {
             assert_eq!(digest(&lived(kind, mask, 1000)), digest(&lived(kind, u64::MAX, 1000)));
         }
     }
+}
+
+#[test]
+fn the_state_does_not_depend_on_the_hash_path() {
+    let live = |hash_path| {
+        let plain = config(ContentKind::Bytes, 300, 5, u64::MAX);
+        let sharing = SharingConfig { hash_path, ..plain.sharing.clone() };
+        lived_on(HostConfig { sharing, ..plain }, 1000)
+    };
+    assert_eq!(digest(&live(HashPath::Portable)), digest(&live(HashPath::Fastest)));
 }
 
 #[test]

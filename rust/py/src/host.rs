@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use esxcore_core::audit::audit;
-use esxcore_core::config::{HostConfig, Salt, ScanOrder, SharingConfig, VmConfig};
+use esxcore_core::config::{HashPath, HostConfig, Salt, ScanOrder, SharingConfig, VmConfig};
 use esxcore_core::error::Error;
 use esxcore_core::host::Host as CoreHost;
 use esxcore_core::rng::Seed;
@@ -41,7 +41,7 @@ type TouchRow = (usize, bool, u64, u64, u64);
 #[pymethods]
 impl Host {
     #[new]
-    #[pyo3(signature = (memory_pages, *, tokens, seed, draws, vm_rate, host_rate, hash_mask, salt))]
+    #[pyo3(signature = (memory_pages, *, tokens, seed, draws, vm_rate, host_rate, portable_hash, hash_mask, salt))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one settings object")]
     fn new(
         py: Python<'_>,
@@ -51,13 +51,15 @@ impl Host {
         draws: bool,
         vm_rate: u32,
         host_rate: u32,
+        portable_hash: bool,
         hash_mask: u64,
         salt: Option<&str>,
     ) -> PyResult<Self> {
         let content = if tokens { ContentKind::Tokens } else { ContentKind::Bytes };
         let order = if draws { ScanOrder::Draws } else { ScanOrder::Permutation };
         let salt = salt.map_or(Salt::None, salt_of);
-        let sharing = SharingConfig { order, vm_rate, host_rate, hash_mask, salt };
+        let hash_path = if portable_hash { HashPath::Portable } else { HashPath::Fastest };
+        let sharing = SharingConfig { order, vm_rate, host_rate, hash_path, hash_mask, salt };
         let config = HostConfig { sharing, ..HostConfig::new(memory_pages, content, Seed(seed)) };
         let core = CoreHost::new(config).map_err(|error| to_py(py, &error, 0))?;
         Ok(Self { core: Mutex::new(core) })

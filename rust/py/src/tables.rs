@@ -113,7 +113,7 @@ impl FrameRows {
                     rows.ppn.push(i64::from(ppn.0));
                     rows.count.push(0);
                 }
-                FrameView::Shared { hash } => {
+                FrameView::Shared { hash, .. } => {
                     rows.push(2, hash, mpn, -1);
                     rows.ppn.push(-1);
                     rows.count.push(i64::from(frames.count(mpn)));

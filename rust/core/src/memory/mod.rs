@@ -18,7 +18,7 @@ use crate::config::HostConfig;
 use crate::content::Content;
 use crate::error::Error;
 use crate::frame_table::FrameTable;
-use crate::hash::{DomainSalt, PageHasher};
+use crate::hash::{DomainSalt, PageHash, PageHasher};
 use crate::machine::Machine;
 use crate::pmap::{Entry, Pmap, State};
 use crate::swapfile::SwapFile;
@@ -121,7 +121,7 @@ impl Memory {
             machine: Machine::new(config.machine_pages),
             content: Content::new(config.content, config.machine_pages, mark)?,
             frames: FrameTable::new(config.machine_pages)?,
-            hasher: PageHasher::new(config.seed.number("page hash", 0), config.sharing.hash_mask),
+            hasher: PageHasher::new(&config.sharing, config.seed.number("page hash", 0)),
             swapfile: SwapFile::new(config.swap_pages),
             swapped: Content::new(config.content, config.swap_pages, mark)?,
             vms: vec![],
@@ -223,7 +223,19 @@ impl Memory {
     /// The hash of a machine page in a virtual machine's sharing domain.
     #[must_use]
     pub fn hash(&self, vm: VmId, mpn: Mpn) -> u64 {
-        self.hasher.hash(self.content.page(mpn.index()), DomainSalt::of(self.vm(vm).domain))
+        self.hasher.hash(self.content.page(mpn.index())).salted(self.salt(vm))
+    }
+
+    /// The hashes of machine pages, without salt.
+    pub fn hash_all(&self, mpns: impl Iterator<Item = Mpn>, hashes: &mut Vec<PageHash>) {
+        let pages: Vec<PageView<'_>> = mpns.map(|mpn| self.content.page(mpn.index())).collect();
+        self.hasher.hash_all(&pages, hashes);
+    }
+
+    /// The salt of a virtual machine's sharing domain.
+    #[must_use]
+    pub fn salt(&self, vm: VmId) -> DomainSalt {
+        DomainSalt::of(self.vm(vm).domain)
     }
 
     /// Gives fresh content to the pages of the first references that do not fault on a write; returns how many.

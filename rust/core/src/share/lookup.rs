@@ -11,6 +11,9 @@
 //! | ..., whose page has another hash that begins alike | a true hint of other content: keep it, go on |
 //! | nothing of these | leave a hint, in place of an older one of the candidate |
 //!
+//! The whole chain is walked before a hint is believed: a shared frame of the same hash goes first, so no two shared
+//! frames ever have the same hash.
+//!
 //! A hint is a rumour: it is followed only to read the page again, and following it changes no page.
 
 use std::hint::black_box;
@@ -36,21 +39,22 @@ enum Match {
     Nothing,
 }
 
+impl Match {
+    /// Whether another hint could still decide.
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Own)
+    }
+}
+
 /// Looks up each candidate in turn.
 pub fn scan_batch(memory: &mut Memory, candidates: &mut Vec<Candidate>, report: &mut ScanReport) {
     candidates.retain_mut(Candidate::find);
     // Each of these loops is a row of independent loads, which the processor has in flight together.
-    black_box(candidates.iter().fold(0, |seen, page| seen ^ memory.content().first_word(page.mpn.index())));
-    for page in &mut *candidates {
-        page.hash = memory.hash(page.vm, page.mpn);
-    }
     let frames = memory.frames();
-    black_box(
-        candidates
-            .iter()
-            .filter_map(|page| frames.first(page.hash))
-            .fold(0, |seen, mpn| seen ^ frames.next(mpn).map_or(0, |next| next.0)),
-    );
+    black_box(candidates.iter().filter_map(|page| frames.next(page.mpn)).fold(0, |seen, next| seen ^ next.0));
+    hash_all(memory, candidates);
+    let firsts = candidates.iter().filter_map(|page| frames.first(page.hash));
+    black_box(firsts.filter_map(|mpn| frames.next(mpn)).fold(0, |seen, next| seen ^ next.0));
     for page in candidates {
         // An earlier candidate may have published this very page, or it came twice.
         if memory.entry(page.vm, page.ppn) == page.entry {
@@ -58,6 +62,15 @@ pub fn scan_batch(memory: &mut Memory, candidates: &mut Vec<Candidate>, report: 
             scan_page(memory, page, report)
                 .unwrap_or_else(|error| unreachable!("the page is private: {error}"));
         }
+    }
+}
+
+fn hash_all(memory: &Memory, candidates: &mut [Candidate]) {
+    let mut hashes = Vec::with_capacity(candidates.len());
+    memory.hash_all(candidates.iter().map(|page| page.mpn), &mut hashes);
+    for (page, hash) in candidates.iter_mut().zip(hashes) {
+        page.hash = hash.salted(memory.salt(page.vm));
+        page.is_zero = hash.is_zero;
     }
 }
 
@@ -92,25 +105,40 @@ fn search(memory: &mut Memory, page: &Candidate, stale_hints: &mut u64) -> Match
     while let Some(mpn) = at {
         at = memory.frames().next(mpn);
         match memory.frames().get(mpn) {
-            FrameView::Shared { hash } if hash == page.hash => {
-                return if same(memory, page, mpn) { Match::Shared(mpn) } else { Match::False };
+            FrameView::Shared { hash, is_zero } if hash == page.hash => {
+                // Both are known to read zero, or they are compared.
+                let equal = (is_zero && page.is_zero) || same(memory, page, mpn);
+                return if equal { Match::Shared(mpn) } else { Match::False };
             }
-            FrameView::Hint { hash, .. } if hash != truncated(page.hash) => {}
-            FrameView::Hint { .. } if mpn == page.mpn => answer = Match::Own,
-            FrameView::Hint { hash, vm, ppn } => match verify(memory, (vm, ppn, mpn), hash) {
-                None => {
-                    memory.drop_hint(mpn);
-                    *stale_hints += 1;
-                }
-                Some(found) if found == page.hash => {
-                    return if same(memory, page, mpn) { Match::Hint(vm, ppn, mpn) } else { Match::False };
-                }
-                Some(_) => {}
-            },
-            FrameView::Shared { .. } | FrameView::None => {}
+            FrameView::Hint { hash, vm, ppn } if hash == truncated(page.hash) && answer.is_open() => {
+                answer = follow(memory, page, (vm, ppn, mpn), stale_hints).unwrap_or(answer);
+            }
+            FrameView::Shared { .. } | FrameView::Hint { .. } | FrameView::None => {}
         }
     }
     answer
+}
+
+/// What a hint of the right truncated hash comes to; nothing if it is removed, or true and about other content.
+fn follow(
+    memory: &mut Memory,
+    page: &Candidate,
+    (vm, ppn, mpn): (VmId, Ppn, Mpn),
+    stale_hints: &mut u64,
+) -> Option<Match> {
+    if mpn == page.mpn {
+        return Some(Match::Own);
+    }
+    match verify(memory, (vm, ppn, mpn), truncated(page.hash)) {
+        Some(found) if found != page.hash => None,
+        Some(_) if same(memory, page, mpn) => Some(Match::Hint(vm, ppn, mpn)),
+        Some(_) => Some(Match::False),
+        None => {
+            memory.drop_hint(mpn);
+            *stale_hints += 1;
+            None
+        }
+    }
 }
 
 /// The hash that a hinted page has now, if it is still there and begins as the hint says.

@@ -74,6 +74,7 @@ struct Candidate {
     entry: Entry,
     mpn: Mpn,
     hash: u64,
+    is_zero: bool,
 }
 
 impl Scanner {
@@ -100,7 +101,11 @@ impl Scanner {
         if self.walks.len() <= vm.index() {
             self.walks.resize(vm.index() + 1, None);
         }
-        self.walks[vm.index()] = Some(Walk::new(self.config.order, &self.seed, serial, pages));
+        let mut walk = Walk::new(self.config.order, &self.seed, serial, pages);
+        if let Some(hindmost) = self.walks.iter().flatten().map(Walk::progress).min() {
+            walk.join(hindmost);
+        }
+        self.walks[vm.index()] = Some(walk);
     }
 
     /// Ends the walk over a virtual machine.
@@ -139,6 +144,7 @@ impl Scanner {
             let vm = field.hindmost();
             let walk = walks[vm.index()].as_mut().expect("every VM that is powered on was added");
             let ppn = walk.step();
+            walk.count_by_hand();
             field.advance(walk.progress());
             (vm, ppn)
         })
@@ -174,7 +180,7 @@ impl Scanner {
 
 impl Candidate {
     fn new(memory: &Memory, vm: VmId, ppn: Ppn) -> Self {
-        Self { vm, ppn, entry: memory.entry(vm, ppn), mpn: Mpn(0), hash: 0 }
+        Self { vm, ppn, entry: memory.entry(vm, ppn), mpn: Mpn(0), hash: 0, is_zero: false }
     }
 
     /// Notes the page it is on; whether that is to be scanned.

@@ -13,6 +13,8 @@ pub struct Walk {
     key: u64,
     pages: u32,
     picked: u64,
+    /// What hand scans have picked, counted as if all walks had begun together.
+    by_hand: u64,
     way: Way,
 }
 
@@ -32,7 +34,7 @@ impl Walk {
             ScanOrder::Permutation => Way::Pass(Permutation::new(pages, key)),
             ScanOrder::Draws => Way::Draws(seed.stream("scan draws", serial)),
         };
-        Self { key, pages, picked: 0, way }
+        Self { key, pages, picked: 0, by_hand: 0, way }
     }
 
     /// The next page.
@@ -64,14 +66,25 @@ impl Walk {
         self.picked / u64::from(self.pages)
     }
 
-    /// How far the walk is.
+    /// How far hand scans have got.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress { picked: self.picked, pages: self.pages }
+        Progress { picked: self.by_hand, pages: self.pages }
+    }
+
+    /// Counts a pick by a hand scan.
+    pub fn count_by_hand(&mut self) {
+        self.by_hand += 1;
+    }
+
+    /// Begins as far as another walk is, so that neither waits for the other.
+    pub fn join(&mut self, other: Progress) {
+        let picked = u128::from(other.picked) * u128::from(self.pages) / u128::from(other.pages);
+        self.by_hand = u64::try_from(picked).unwrap_or(u64::MAX);
     }
 }
 
-/// Passes done, as an exact fraction.
+/// Passes done by hand, as an exact fraction.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     picked: u64,
@@ -161,6 +174,7 @@ mod tests {
         for _ in 0..sizes.iter().sum::<u32>() {
             let walk = &mut walks[field.hindmost().index()];
             walk.step();
+            walk.count_by_hand();
             field.advance(walk.progress());
         }
         assert!(walks.iter().all(|walk| walk.passes() == 1 && walk.picked() == u64::from(walk.pages)));

@@ -1,0 +1,144 @@
+"""What callers give a host, checked and worded before the core sees it.
+
+Each function returns what the core takes, or raises the one error that says which value was wrong
+and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, SupportsIndex, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esxcore import _core
+from esxcore.config import MAX_PAGES, PAGE_SIZE, whole_number
+from esxcore.errors import ArgumentTypeError, ConfigError, ContentError, PageRangeError
+
+Ppns: TypeAlias = SupportsIndex | Sequence[int] | NDArray[np.integer[Any]]
+"""One page number, or a 1-D array of them."""
+
+_TOKENS = "0 to 2**63 - 1"
+_DEFAULT_RATES: Mapping[str, int] = {
+    name: int(value)
+    for name, value, *_ in _core.paper_parameters()
+    if name in ("scan_vm_rate", "scan_host_rate")
+}
+
+
+def page_numbers(ppns: object, find: Callable[[], tuple[int, str, int]]) -> NDArray[np.uint32]:
+    """Page numbers as a private array of uint32, which no other thread can change meanwhile.
+
+    Numbers beyond 32 bits raise the error that the core raises for those beyond the virtual
+    machine; `find` tells its handle, name and pages.
+    """
+    numbers = _integers(ppns, "ppns", "page numbers of an integer dtype")
+    if numbers.ndim > 1:
+        raise ArgumentTypeError(f"ppns: shape {numbers.shape}; expected one page or a 1-D array")
+    for wrong in (numbers.min(), numbers.max()) if numbers.size else ():
+        if not 0 <= int(wrong) < MAX_PAGES:
+            _, vm, pages = find()
+            raise PageRangeError(
+                f'page {wrong} of VM "{vm}" is out of range: it has {pages} pages, 0 to {pages - 1}'
+            )
+    return np.array(numbers, dtype=np.uint32, ndmin=1, copy=True)
+
+
+def byte_contents(contents: object) -> NDArray[np.uint8]:
+    """Contents of a host with bytes: uint8 of shape (pages, 4096), contiguous."""
+    pages = np.asarray(contents)
+    if pages.dtype != np.uint8:
+        raise ArgumentTypeError(
+            f"contents: dtype {pages.dtype}; expected uint8 on a host with bytes"
+        )
+    if pages.ndim != 2 or pages.shape[1] != PAGE_SIZE:
+        raise ContentError(f"contents: shape {pages.shape}; expected (pages, {PAGE_SIZE})")
+    return np.ascontiguousarray(pages)
+
+
+def token_contents(contents: object) -> NDArray[np.uint64]:
+    """Contents of a host with tokens: uint64 of shape (pages,), contiguous."""
+    expected = f"integer tokens from {_TOKENS} on a host with tokens"
+    tokens = _integers(contents, "contents", expected)
+    if tokens.ndim != 1:
+        raise ContentError(f"contents: shape {tokens.shape}; expected (pages,)")
+    for wrong in (tokens.min(), tokens.max()) if tokens.size else ():
+        if not 0 <= int(wrong) < 2**63:
+            raise ContentError(f"contents: token {wrong}; expected {_TOKENS}")
+    return np.ascontiguousarray(tokens, dtype=np.uint64)
+
+
+def one_page(data: object) -> NDArray[Any] | list[int]:
+    """The contents of a single page as a batch of one."""
+    if isinstance(data, int) and not isinstance(data, bool):
+        return [data]
+    page = np.asarray(data)
+    if page.ndim and page.shape != (PAGE_SIZE,):
+        raise ContentError(
+            f"data: shape {page.shape} for one page; expected ({PAGE_SIZE},) or one token"
+        )
+    return page[np.newaxis]
+
+
+def unwrap(pages: NDArray[Any], ppns: object) -> Any:
+    """The contents that were read: of a single page without the first axis."""
+    if np.ndim(ppns):  # type: ignore[arg-type]
+        return pages
+    return pages[0] if pages.ndim == 2 else int(pages[0])
+
+
+def seed_sequence(seed: object) -> np.random.SeedSequence:
+    """The seed sequence that a whole number, None (fresh entropy) or a seed sequence stands for."""
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    if seed is None:
+        return np.random.SeedSequence()
+    number = whole_number(seed, "seed", "a whole number, a SeedSequence or None")
+    if number < 0:
+        raise ConfigError(f"seed: {number}; expected 0 or more")
+    return np.random.SeedSequence(number)
+
+
+def choice(value: object, what: str, choices: tuple[str, ...]) -> object:
+    """The value, if it is one of the choices."""
+    if value not in choices:
+        raise ConfigError(f"{what}: {value!r}; expected one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def in_range(value: object, what: str, low: int, high: int) -> int:
+    """The whole number, if it is from `low` to `high`."""
+    number = whole_number(value, what)
+    if not low <= number <= high:
+        raise ConfigError(f"{what}: {number}; expected {low} to {high}")
+    return number
+
+
+def scan_rate(value: object, what: str, sharing: bool) -> int:
+    """The pages a second to scan: the paper's if none is given, 0 without sharing."""
+    if not sharing:
+        return 0
+    return _DEFAULT_RATES[what] if value is None else in_range(value, what, 0, 2**32 - 1)
+
+
+def salt_name(salt: object) -> str:
+    """The text, if it names a sharing domain."""
+    if not isinstance(salt, str) or not salt:
+        raise ArgumentTypeError(f"salt: {salt!r}; expected 'none', 'per-vm' or a group's name")
+    return salt
+
+
+def _integers(values: object, what: str, expected: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(values)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{what}: {values!r}; expected {expected}") from None
+    if array.size == 0 and not isinstance(values, np.ndarray):
+        return array.astype(np.uint64)  # an empty list has no dtype of its own
+    listed = array.dtype == object and not isinstance(values, np.ndarray)
+    if listed and all(type(value) is int for value in array.flat):
+        return array  # integers beyond 64 bits, which the range check words
+    if array.dtype.kind not in "iu":
+        raise ArgumentTypeError(f"{what}: dtype {array.dtype}; expected {expected}")
+    return array

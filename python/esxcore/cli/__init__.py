@@ -1,0 +1,115 @@
+"""The ``esxcore`` command: a group that imports its sub-commands when they are asked for.
+
+What goes wrong comes out as one line ``esxcore: error: ...`` and exit code 2; Ctrl-C as one line
+and 130. All of it is decided here, so a sub-command just raises. Only click is imported at this
+level: ``--help`` must be quick.
+
+Neighbours: `esxcore.cli.run` and the like, one module a sub-command, each with a click command
+named ``command``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from esxcore.errors import EsxError
+
+COMMANDS = ("run", "init")
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+class LazyGroup(click.Group):
+    """Imports sub-commands by name and turns errors into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the sub-commands in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The sub-command, imported now; None if there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"esxcore.cli.{cmd_name}").command
+        return command
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> NoReturn:
+        """Runs the command line and exits; see the module for what errors become."""
+        options["standalone_mode"] = False
+        try:
+            code = super().main(args, *rest, **options)
+        except click.UsageError as error:
+            place = error.ctx.command_path if error.ctx else "esxcore"
+            _fail(f"{error.format_message()} See '{place} --help'.")
+        except click.ClickException as error:
+            _fail(error.format_message())
+        except EsxError as error:
+            _fail(str(error))
+        except OSError as error:
+            target = error.filename2 or error.filename
+            _fail(f"{target}: {error.strerror}" if target else str(error))
+        except MemoryError:
+            _fail("this machine has too little memory for the run")
+        except click.Abort:
+            sys.exit(_INTERRUPTED)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the sub-command; Ctrl-C is caught here, before click prints a blank line for it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("esxcore: interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"esxcore: error: {' '.join(message.splitlines())}", err=True)
+    sys.exit(_BAD_INPUT)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from esxcore import __version__
+
+        click.echo(f"esxcore {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    name="esxcore",
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with 'esxcore run': it needs no file and shows five real Linux guests.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version.",
+)
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """The memory manager of VMware ESX Server (Waldspurger, OSDI 2002), to experiment with.
+
+    \b
+    A first session:
+      esxcore run                 the packaged example: a table, a recording, a picture
+      esxcore init > my.toml      the same example as a scenario file to change
+      esxcore run my.toml         your own
+
+    Virtual machines live through real page contents and real activity in virtual time; the host
+    shares their equal pages copy-on-write. The same scenario and seed give the same recording on
+    any machine.
+    """  # noqa: D301 - \b is how click is told not to wrap a block
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

@@ -1,0 +1,197 @@
+"""Data files: packaged data, checked reading of npz archives, writing that is whole or not at all.
+
+`open_arrays` is the one place where an npz archive is opened: it never unpickles, and whatever is
+wrong with the file or with an array comes out as one `DataError` that names both. `data_path` turns
+the words of a scenario (``"builtin:fleet_a"`` or a file) into a path; `write_whole` puts finished
+files in place.
+
+Neighbours: contents, workload and recording read and write through it, scenario resolves names with
+it; it knows nothing of theirs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from esxcore.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BUILTIN = "builtin:"
+_PACKAGED = Path(__file__).parent / "data"
+
+# All that zipfile, zlib and NumPy's header parser raise on bytes that are no archive of arrays.
+_UNREADABLE = (
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def packaged(file_name: str) -> Path:
+    """Path of a file that comes with the package.
+
+    Raises
+    ------
+    DataError
+        If the package has no such file; the message names the nearest.
+    """
+    path = _PACKAGED / file_name
+    if not path.is_file():
+        names = sorted(entry.stem for entry in _PACKAGED.glob(f"*{path.suffix}"))
+        near = difflib.get_close_matches(path.stem, names, 1)
+        hint = (
+            f"did you mean {_BUILTIN}{near[0]}?" if near else f"expected one of {', '.join(names)}"
+        )
+        raise DataError(f"{_BUILTIN}{path.stem}: no such data in the package; {hint}")
+    return path
+
+
+def data_path(reference: str, folder: Path) -> Path:
+    """Path of the npz archive that a scenario refers to.
+
+    Parameters
+    ----------
+    reference : str
+        ``"builtin:NAME"`` for packaged data, or the path of a file.
+    folder : Path
+        Where relative paths start.
+
+    Raises
+    ------
+    DataError
+        If there is no packaged data of that name. Whether a file exists is seen when it is opened.
+    """
+    if reference.startswith(_BUILTIN):
+        return packaged(reference.removeprefix(_BUILTIN) + ".npz")
+    return folder / reference
+
+
+class ArrayFile:
+    """An open npz archive whose arrays are checked as they are taken; made by `open_arrays`."""
+
+    def __init__(self, path: Path, archive: Mapping[str, NDArray[Any]]) -> None:
+        self.path = path
+        self._archive = archive
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the arrays in the file."""
+        return tuple(self._archive)
+
+    def take(self, name: str, dtype: type[Any], ndim: int) -> NDArray[Any]:
+        """The array `name`, which must be of NumPy's scalar type `dtype` and have `ndim` axes.
+
+        Raises
+        ------
+        DataError
+            If it is missing, unreadable or of another type or shape.
+        """
+        import numpy as np
+
+        if name not in self._archive:
+            raise DataError(
+                f"{self.path}: array '{name}' is missing; the file has {self._listed()}"
+            )
+        try:
+            array = self._archive[name]
+        except _UNREADABLE as error:
+            raise self.error(name, f"cannot be read ({_reason(error)})") from error
+        if not np.issubdtype(array.dtype, dtype) or array.ndim != ndim:
+            found = f"is {array.dtype} with {array.ndim} axes"
+            raise self.error(name, f"{found}; expected {dtype.__name__} with {ndim} axes")
+        return array
+
+    def error(self, name: str, problem: str) -> DataError:
+        """A `DataError` about the array `name` of this file."""
+        return DataError(f"{self.path}: array '{name}' {problem}")
+
+    def _listed(self) -> str:
+        return ", ".join(self.names()) or "no arrays"
+
+
+@contextmanager
+def open_arrays(path: str | os.PathLike[str]) -> Iterator[ArrayFile]:
+    """Opens an npz archive for checked reading; nothing in it is ever unpickled.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, cannot be read or is not an npz archive.
+    """
+    import numpy as np
+
+    path = Path(path)
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; expected an npz archive") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be opened ({_reason(error)})") from error
+    with stream:  # opened here, as NumPy leaves a file that it cannot read open
+        try:
+            archive = np.load(stream, allow_pickle=False)
+        except _UNREADABLE as error:
+            raise DataError(f"{path}: not a readable npz archive ({_reason(error)})") from error
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: a single array; expected an npz archive of named arrays")
+        with archive:
+            yield ArrayFile(path, archive)
+
+
+def write_whole(files: Mapping[Path, bytes]) -> None:
+    """Writes files so that none is ever seen half-written, and all appear together at the end.
+
+    Each content first goes to a temporary file beside its target; only when all are on the disk are
+    they renamed. If anything fails or interrupts before that, the targets are as they were.
+
+    Parameters
+    ----------
+    files : mapping of Path to bytes
+        Target path and content. The folders must exist.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
+    staged = {path.with_name(f".{path.name}.{os.getpid()}.tmp"): path for path in files}
+    try:
+        for temporary, path in staged.items():
+            with temporary.open("wb") as stream:
+                stream.write(files[path])
+                stream.flush()
+                os.fsync(stream.fileno())
+        for temporary, path in staged.items():
+            temporary.replace(path)
+    finally:
+        for temporary in staged:
+            temporary.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> str:
+    """First line of an error's text, or its type's name if it has none."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -1,0 +1,276 @@
+"""Recordings: what a run observed, as columns over virtual time, and what repeats it.
+
+A `Recording` holds one row a sample: the host's counters, each virtual machine's, and the census of
+the resident contents, which says how much could be shared at that moment. It is a plain npz archive
+on disk, written whole or not at all, so NumPy alone reads it too.
+
+Neighbours: `esxcore.experiment` makes recordings; `esxcore.plot` draws them; the command prints
+their tables.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esxcore.datafile import ArrayFile, open_arrays, write_whole
+from esxcore.errors import DataError
+
+FORMAT = 1
+"""Number of the file format, stored with each recording."""
+
+_HOST = (
+    "machine_pages",
+    "mapped_pages",
+    "allocated_pages",
+    "shared_pages",
+    "reclaimed_pages",
+    "zero_pages",
+)
+_VM = (
+    "max_pages",
+    "allocated_pages",
+    "shared_pages",
+    "consumed",
+    "reclaimed",
+    "zero_pages",
+    "cow_breaks",
+)
+_NEEDED = {"host": (*_HOST, "cow_breaks"), "census": ("reclaimed_pages",), "vm": _VM}
+
+Columns = Mapping[str, NDArray[Any]]
+
+
+class SharingPeak(NamedTuple):
+    """The moment at which sharing came nearest to what the resident contents allowed.
+
+    Attributes
+    ----------
+    fraction : float
+        Pages reclaimed by what the contents allowed, 0 to 1.
+    time_s : float
+        When, in virtual seconds; the first such sample.
+    reclaimed_pages, possible_pages : int
+        The two numbers behind the fraction.
+    """
+
+    fraction: float
+    time_s: float
+    reclaimed_pages: int
+    possible_pages: int
+
+
+class TableRow(NamedTuple):
+    """Memory of one virtual machine, or of the host, at one moment.
+
+    Attributes
+    ----------
+    size_pages : int
+        The VM's max; the machine's memory for the host.
+    resident_pages : int
+        Pages that have a machine page, shared ones in full.
+    shared_pages : int
+        Resident pages whose machine page serves two pages or more.
+    consumed_pages : float
+        Machine pages used, each shared one divided evenly among those that use it.
+    reclaimed_pages : float
+        Resident less consumed: what sharing saves.
+    zero_pages : int
+        Shared pages that hold nothing but zeros.
+    cow_breaks : int
+        Private copies that writes to shared pages made.
+    """
+
+    name: str
+    size_pages: int
+    resident_pages: int
+    shared_pages: int
+    consumed_pages: float
+    reclaimed_pages: float
+    zero_pages: int
+    cow_breaks: int
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """Everything a run observed.
+
+    Parameters
+    ----------
+    time_s : float64, shape (samples,)
+        Virtual seconds of each sample, rising from 0.
+    host, census : mapping of name to array, shape (samples,)
+        `Host.stats` and `Host.census` at each sample; whole pages and counts.
+    vms : mapping of name to array, shape (samples, VMs)
+        The numeric columns of `Host.vms` at each sample, and ``stalled_s``, the seconds for which
+        the VM's workload had stood still for want of memory.
+    vm_names : sequence of str
+        Names of the VMs in power-on order.
+    scenario, seed, version
+        The scenario as TOML, the seed that was used and the version of esxcore: enough to repeat
+        the run.
+    source : str
+        Where the recording came from; begins error messages.
+
+    Raises
+    ------
+    DataError
+        If a column is missing or of a wrong shape.
+    """
+
+    time_s: NDArray[np.float64]
+    host: Columns
+    census: Columns
+    vms: Columns
+    vm_names: Sequence[str]
+    scenario: str
+    seed: int
+    version: str
+    source: str = "recording"
+
+    def __post_init__(self) -> None:
+        samples = self.time_s.size
+        if samples == 0 or self.time_s.ndim != 1:
+            raise DataError(
+                f"{self.source}: array 'time_s' is {self.time_s.shape}; expected (samples,)"
+            )
+        self._check("host", self.host, (samples,))
+        self._check("census", self.census, (samples,))
+        self._check("vm", self.vms, (samples, len(self.vm_names)))
+
+    @property
+    def sharing_fraction(self) -> NDArray[np.float64]:
+        """Pages reclaimed by pages that could be, shape (samples,); NaN where none could."""
+        possible = self.census["reclaimed_pages"].astype(np.float64)
+        possible[possible == 0] = np.nan
+        return self.host["reclaimed_pages"] / possible
+
+    def sharing_peak(self) -> SharingPeak | None:
+        """When sharing came nearest to what the contents allow; None if they never did."""
+        fraction = self.sharing_fraction
+        if np.isnan(fraction).all():
+            return None
+        at = int(np.nanargmax(fraction))
+        return SharingPeak(
+            float(fraction[at]),
+            float(self.time_s[at]),
+            int(self.host["reclaimed_pages"][at]),
+            int(self.census["reclaimed_pages"][at]),
+        )
+
+    def table(self, sample: int = -1) -> tuple[TableRow, ...]:
+        """One row a virtual machine and one for the host, at one sample (the last by default)."""
+        rows = [self._vm_row(position, sample) for position in range(len(self.vm_names))]
+        host = {name: int(column[sample]) for name, column in self.host.items()}
+        whole = TableRow(
+            "host",
+            host["machine_pages"],
+            host["mapped_pages"],
+            host["shared_pages"],
+            float(host["allocated_pages"]),
+            float(host["reclaimed_pages"]),
+            host["zero_pages"],
+            host["cow_breaks"],
+        )
+        return (*rows, whole)
+
+    def to_bytes(self) -> bytes:
+        """The recording as the bytes of an npz archive; equal recordings give equal bytes."""
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **self._arrays())
+        return stream.getvalue()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the recording as an npz archive, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        write_whole({Path(path): self.to_bytes()})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads a recording that `save` wrote.
+
+        Raises
+        ------
+        DataError
+            If the file is missing, corrupt or no recording.
+        """
+        with open_arrays(path) as file:
+            if int(file.take("format", np.integer, 0)) != FORMAT:
+                raise file.error("format", f"is not {FORMAT}, the format this version reads")
+            return cls(
+                file.take("time_s", np.floating, 1),
+                _columns(file, "host", 1),
+                _columns(file, "census", 1),
+                _columns(file, "vm", 2),
+                tuple(map(str, file.take("vm_names", np.str_, 1))),
+                str(file.take("scenario", np.str_, 0)),
+                _seed(file),
+                str(file.take("version", np.str_, 0)),
+                str(path),
+            )
+
+    def _arrays(self) -> dict[str, Any]:
+        """Arrays of the file by name; the seed is text, as it may be larger than an array holds."""
+        groups = {"host": self.host, "census": self.census, "vm": self.vms}
+        columns = {
+            f"{group}.{name}": column
+            for group, part in groups.items()
+            for name, column in part.items()
+        }
+        return {
+            "format": np.array(FORMAT),
+            "version": np.array(self.version),
+            "seed": np.array(str(self.seed)),
+            "scenario": np.array(self.scenario),
+            "vm_names": np.array(self.vm_names, np.str_),
+            "time_s": self.time_s,
+            **columns,
+        }
+
+    def _vm_row(self, position: int, sample: int) -> TableRow:
+        vm = {name: column[sample, position] for name, column in self.vms.items()}
+        return TableRow(
+            self.vm_names[position],
+            int(vm["max_pages"]),
+            int(vm["allocated_pages"]),
+            int(vm["shared_pages"]),
+            float(vm["consumed"]),
+            float(vm["reclaimed"]),
+            int(vm["zero_pages"]),
+            int(vm["cow_breaks"]),
+        )
+
+    def _check(self, group: str, columns: Columns, shape: tuple[int, ...]) -> None:
+        for name in _NEEDED[group]:
+            if name not in columns:
+                raise DataError(f"{self.source}: array '{group}.{name}' is missing")
+        for name, column in columns.items():
+            if column.shape != shape:
+                raise DataError(
+                    f"{self.source}: array '{group}.{name}' is {column.shape}; expected {shape}"
+                )
+
+
+def _columns(file: ArrayFile, group: str, ndim: int) -> dict[str, NDArray[Any]]:
+    prefix = f"{group}."
+    names = [name for name in file.names() if name.startswith(prefix)]
+    return {name.removeprefix(prefix): file.take(name, np.number, ndim) for name in names}
+
+
+def _seed(file: ArrayFile) -> int:
+    text = str(file.take("seed", np.str_, 0))
+    if not text.isdecimal():
+        raise file.error("seed", f"is {text!r}; expected a whole number")
+    return int(text)

@@ -1,0 +1,123 @@
+"""A scenario in words: values as TOML writes them, and pydantic's errors as one line.
+
+An error names the field as a reader finds it in the file, the value, and what was expected; the
+expectation is the ``description`` of the model's field, so that there is one place for it.
+
+Neighbours: `esxcore.scenario` has the models and calls this; nothing here knows which models they
+are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+RULE = "scenario_rule"
+"""Error type of rules between fields: their message is the whole truth and goes out as it is."""
+
+_LONGEST = 60
+
+
+def toml_value(value: object) -> str:
+    """A value as TOML writes it; a JSON string of printable characters is a TOML string."""
+    if isinstance(value, dict):
+        pairs = (f"{key} = {toml_value(item)}" for key, item in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def abridged(value: object) -> str:
+    """A value as TOML writes it, cut to what fits into a message."""
+    try:
+        text = toml_value(value)
+    except ValueError:  # Python does not print integers of thousands of digits
+        return "too long a number"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def first_problem(model: type[BaseModel], data: Mapping[str, Any], error: ValidationError) -> str:
+    """The most telling of the errors as one line, and how many more there are.
+
+    Parameters
+    ----------
+    model : type of BaseModel
+        What `data` was checked against.
+    data : mapping
+        What was checked.
+    error : ValidationError
+        What came of it. An unknown key goes first, as it often explains a missing one.
+    """
+    problems = error.errors(include_url=False)
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    more = len(problems) - 1
+    rest = f" (and {more} more error{'s' * (more > 1)})" if more else ""
+    return _worded(model, data, first) + rest
+
+
+def _worded(model: type[BaseModel], data: Mapping[str, Any], problem: ErrorDetails) -> str:
+    place = _place(problem["loc"], data)
+    if problem["type"] == RULE:
+        return f"{place}: {problem['msg']}" if place else problem["msg"]
+    *_, inner = _models_along(model, problem["loc"])
+    key = str(problem["loc"][-1]) if problem["loc"] else ""
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {place}; {_nearest(key, inner)}"
+    expected = _expected(model, problem["loc"])
+    if problem["type"] == "missing":
+        return f"{place} is missing; expected {expected}"
+    return f"{place} is {abridged(problem['input'])}; expected {expected}"
+
+
+def _expected(model: type[BaseModel], loc: tuple[int | str, ...]) -> str | None:
+    """Description of the innermost field that a location passes through."""
+    expected = None
+    for holder, part in zip(_models_along(model, loc), _names(loc), strict=False):
+        expected = holder.model_fields[part].description
+    return expected
+
+
+def _nearest(key: str, model: type[BaseModel]) -> str:
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(key, known, 1, 0.5)
+    return f'did you mean "{near[0]}"?' if near else f"expected one of {', '.join(known)}"
+
+
+def _place(loc: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
+    """A location as a reader finds it in the file: ``vms[1].max (VM "web")``."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    path = path.removeprefix(".")
+    try:
+        name = data["vms"][loc[1]]["name"]
+    except (IndexError, KeyError, TypeError):  # neither need be there, nor be what it should be
+        name = None
+    return f"{path} (VM {abridged(name)})" if isinstance(name, str) else path
+
+
+def _names(loc: tuple[int | str, ...]) -> list[str]:
+    return [part for part in loc if isinstance(part, str)]
+
+
+def _models_along(model: type[BaseModel], loc: tuple[int | str, ...]) -> Iterator[type[BaseModel]]:
+    """The models a location passes through, the outermost first."""
+    yield model
+    for part in _names(loc):
+        field = model.model_fields.get(part)
+        inner = field and next(_models_in(field.annotation), None)
+        if not inner:
+            return
+        model = inner
+        yield model
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

@@ -1,0 +1,77 @@
+"""A virtual machine's handle: the methods of its host with the machine filled in."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from numpy.typing import ArrayLike, NDArray
+
+from esxcore.arguments import Ppns
+from esxcore.config import PAGE_SIZE
+from esxcore.reports import TouchReport
+
+
+class VmHost(Protocol):
+    """What a handle asks of its host; `esxcore.Host` has it."""
+
+    def touch(self, vm: Vm, ppns: Ppns, write: bool = False) -> TouchReport: ...  # noqa: D102
+    def write(self, vm: Vm, ppns: Ppns, data: ArrayLike) -> TouchReport: ...  # noqa: D102
+    def read(self, vm: Vm, ppns: Ppns) -> Any: ...  # noqa: D102
+    def peek(self, vm: Vm, ppns: Ppns) -> Any: ...  # noqa: D102
+    def pmap(self, vm: Vm) -> dict[str, NDArray[Any]]: ...  # noqa: D102
+    def power_off(self, vm: Vm) -> None: ...  # noqa: D102
+
+
+class Vm:
+    """A virtual machine that is powered on; made by `Host.power_on`.
+
+    Its methods are those of `Host` with this machine filled in.
+
+    Attributes
+    ----------
+    host : Host
+        Where it runs.
+    name : str
+        Its name.
+    max_pages : int
+        Its "physical" memory, in pages.
+    """
+
+    __slots__ = ("_handle", "host", "max_pages")
+
+    def __init__(self, host: VmHost, handle: tuple[int, str], max_pages: int) -> None:
+        self.host = host
+        self.max_pages = max_pages
+        self._handle = handle
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._handle[1]
+
+    def touch(self, ppns: Ppns, write: bool = False) -> TouchReport:
+        """See `Host.touch`."""
+        return self.host.touch(self, ppns, write)
+
+    def write(self, ppns: Ppns, data: ArrayLike) -> TouchReport:
+        """See `Host.write`."""
+        return self.host.write(self, ppns, data)
+
+    def read(self, ppns: Ppns) -> Any:
+        """See `Host.read`."""
+        return self.host.read(self, ppns)
+
+    def peek(self, ppns: Ppns) -> Any:
+        """See `Host.peek`."""
+        return self.host.peek(self, ppns)
+
+    def pmap(self) -> dict[str, NDArray[Any]]:
+        """See `Host.pmap`."""
+        return self.host.pmap(self)
+
+    def power_off(self) -> None:
+        """See `Host.power_off`."""
+        self.host.power_off(self)
+
+    def __repr__(self) -> str:
+        return f"<Vm {self.name!r}, {self.max_pages * PAGE_SIZE / 2**20:g} MiB>"

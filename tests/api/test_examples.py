@@ -1,0 +1,109 @@
+"""Every example runs as it is and says what it promises."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from esxcore.contents import ContentTrace
+from esxcore.datafile import packaged
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_each_example_has_a_test() -> None:
+    names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".toml")}
+    assert names == {*SCRIPTS, *SCENARIOS}
+
+
+def run_script(name: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def own_workload(printed: str, folder: Path) -> None:
+    breaks = {name: int(count) for name, count in re.findall(r"(\S+) .* (\d+) COW", printed)}
+    assert breaks["host"] == breaks["twin-1"] > 5000
+    assert breaks["twin-2"] == 0
+
+
+def scan_order(printed: str, folder: Path) -> None:
+    found = dict(re.findall(r"(\w+) +([\d.]+)%", printed))
+    assert found["permutation"] == "100.00"
+    # one draw a page leaves a page out with probability 1/e, and a pair needs both of its pages
+    assert 50 < float(found["draws"]) < 75
+
+
+def scan_rates(printed: str, folder: Path) -> None:
+    mib = [int(value) for value in re.findall(r": +(\d+) MiB after", printed)]
+    assert len(mib) == 4
+    assert mib == sorted(mib)
+    assert mib[0] < mib[1] < mib[-1] == 962  # all there is: 246373 pages
+    assert (folder / "scan_rates.png").read_bytes().startswith(b"\x89PNG")
+
+
+SCRIPTS = {
+    "own_workload.py": own_workload,
+    "scan_order.py": scan_order,
+    "scan_rates.py": scan_rates,
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_prints_what_it_promises(name: str, tmp_path: Path) -> None:
+    SCRIPTS[name](run_script(name, tmp_path), tmp_path)
+
+
+def identical_guests(result: dict[str, Any]) -> None:
+    assert len(result["vms"]) == 10
+    assert result["sharing"]["fraction"] == 1
+    assert result["host"]["reclaimed_pages"] > 0.9 * result["host"]["resident_pages"]
+
+
+def tenants(result: dict[str, Any]) -> None:
+    trace = ContentTrace.load(packaged("fleet_a.npz"))
+    within = 0
+    for tenant in ((0, 2), (1, 4)):
+        tokens = np.concatenate([trace.tokens(vm) for vm in tenant])
+        within += tokens.size - np.unique(tokens).size
+    assert result["host"]["reclaimed_pages"] == within
+
+
+def from_empty(result: dict[str, Any]) -> None:
+    (guest,) = result["vms"]
+    assert guest["resident_pages"] == 16_665  # pages the record reads or writes at all
+    assert 0 < guest["zero_pages"] == guest["shared_pages"]
+
+
+SCENARIOS = {
+    "identical_guests.toml": identical_guests,
+    "tenants.toml": tenants,
+    "from_empty.toml": from_empty,
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_ends_as_it_promises(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "esxcore", "run", str(EXAMPLES / name), "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    SCENARIOS[name](json.loads(done.stdout))

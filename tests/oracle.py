@@ -1,0 +1,307 @@
+"""A naive memory manager in dicts: slow, obvious, and what the engine is compared against.
+
+It knows two things of every guest page: what the guest last wrote there (I9), and which machine
+page it stands on. Which pages a scan brings together is not predicted but read from ``pmap``
+afterwards and judged by its observable laws: equal content, one salt domain, nothing moved that
+need not move, nothing lost. Everything else, faults included, is predicted exactly.
+
+Content is an ``int`` (token hosts), ``bytes`` of one page (byte hosts), or a :class:`Fresh`:
+content that the engine made up for ``touch(write=True)``, unknown until somebody looks.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+PAGE_SIZE = 4096
+EMPTY, PRIVATE, SHARED = 0, 1, 2
+HINT_FRAME, SHARED_FRAME = 1, 2
+
+
+class Fresh:
+    """Content of the engine's own making; equal to nothing but itself until it is learned."""
+
+    def __init__(self) -> None:
+        self.value: int | bytes | None = None
+
+
+Content = int | bytes | Fresh
+Key = tuple[str, int]
+
+
+@dataclass(eq=False)
+class Home:
+    """One machine page: how many guest pages stand on it, and its number once that was seen."""
+
+    count: int = 1
+    published: bool = False
+    mpn: int | None = None
+
+
+@dataclass
+class Guest:
+    """One VM: content and machine page of each resident page; an absent page is empty."""
+
+    max_pages: int
+    domain: str
+    content: dict[int, Content] = field(default_factory=dict)
+    homes: dict[int, Home] = field(default_factory=dict)
+    tally: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Served:
+    """How far a batch of references gets, and what it costs."""
+
+    done: int = 0
+    starved: bool = False
+    zero_fills: int = 0
+    cow_breaks: int = 0
+
+
+class Oracle:
+    """The whole host.  Every method takes VM names, as ``Host`` does."""
+
+    def __init__(self, kind: str, machine_pages: int) -> None:
+        self.zero: int | bytes = 0 if kind == "tokens" else bytes(PAGE_SIZE)
+        self.machine_pages = machine_pages
+        self.guests: dict[str, Guest] = {}
+        self.hinted: set[Key] = set()
+        self.learned: set[int | bytes] = set()
+        self.totals: Counter[str] = Counter()
+
+    def copy(self) -> Oracle:
+        return copy.deepcopy(self)
+
+    # -- what is -------------------------------------------------------------------------------
+
+    def entries(self) -> Iterator[tuple[Key, Guest, Home]]:
+        """Every resident guest page."""
+        for name, guest in self.guests.items():
+            for ppn, home in guest.homes.items():
+                yield (name, ppn), guest, home
+
+    def homes(self) -> list[Home]:
+        """Every machine page in use, once."""
+        return list({id(home): home for _, _, home in self.entries()}.values())
+
+    @property
+    def free_pages(self) -> int:
+        return self.machine_pages - len(self.homes())
+
+    @staticmethod
+    def value(content: Content) -> object:
+        """What two contents are compared by: a look, or the identity of what nobody looked at."""
+        if isinstance(content, Fresh) and content.value is not None:
+            return content.value
+        return content
+
+    def census(self) -> dict[str, int]:
+        """What the resident contents allow, by content within each salt domain."""
+        copies = Counter(
+            (guest.domain, self.value(guest.content[ppn])) for (_, ppn), guest, _ in self.entries()
+        )
+        pages = sum(copies.values())
+        return {
+            "pages": pages,
+            "zero_pages": sum(n for (_, value), n in copies.items() if value == self.zero),
+            "distinct_pages": len(copies),
+            "shared_pages": sum(n for n in copies.values() if n >= 2),
+            "reclaimed_pages": pages - len(copies),
+        }
+
+    # -- what guests do ------------------------------------------------------------------------
+
+    def power_on(self, name: str, max_pages: int, contents: Sequence[Content], domain: str) -> bool:
+        """Adds a VM with all given contents allocated; False, and nothing done, without room."""
+        if len(contents) > self.free_pages:
+            return False
+        guest = Guest(max_pages, domain, dict(enumerate(contents)))
+        guest.homes = {ppn: Home() for ppn in guest.content}
+        self.guests[name] = guest
+        return True
+
+    def power_off(self, name: str) -> None:
+        for home in self.guests.pop(name).homes.values():
+            home.count -= 1
+        self.hinted = {key for key in self.hinted if key[0] != name}
+
+    def touch(self, name: str, ppns: Sequence[int], write: bool) -> Served:
+        """References in order, up to the first that no machine page can serve."""
+        return self._access(name, ppns, [Fresh() for _ in ppns] if write else None)
+
+    def write(self, name: str, ppns: Sequence[int], contents: Sequence[Content]) -> Served:
+        return self._access(name, ppns, contents)
+
+    def _access(self, name: str, ppns: Sequence[int], new: Sequence[Content] | None) -> Served:
+        guest, served = self.guests[name], Served()
+        for position, ppn in enumerate(ppns):
+            if not self._fault(guest, ppn, new is not None, served):
+                served.starved = True
+                break
+            if new is not None:
+                guest.content[ppn] = new[position]
+            served.done += 1
+        counts = Counter(references=served.done, zero_fills=served.zero_fills)
+        counts["cow_breaks"] = served.cow_breaks
+        guest.tally += counts
+        self.totals += counts
+        return served
+
+    def _fault(self, guest: Guest, ppn: int, is_write: bool, served: Served) -> bool:
+        home = guest.homes.get(ppn)
+        if home is None:
+            if self.free_pages == 0:
+                return False
+            guest.homes[ppn], guest.content[ppn] = Home(), self.zero  # I10
+            served.zero_fills += 1
+        elif is_write and home.published:
+            if home.count == 1:
+                home.published = False  # the last sharer takes the page over
+            elif self.free_pages == 0:
+                return False
+            else:
+                home.count -= 1
+                guest.homes[ppn] = Home()
+            served.cow_breaks += 1
+        return True
+
+    def look(self, name: str, ppns: Iterable[int], seen: Iterable[int | bytes]) -> None:
+        """Compares what a guest or a peek sees, and learns engine-made content at first look."""
+        guest = self.guests[name]
+        for ppn, value in zip(ppns, seen, strict=True):
+            content = guest.content.get(ppn, self.zero)
+            if isinstance(content, Fresh) and content.value is None:
+                self._learn(content, value)
+            assert value == self.value(content), f"I9: {name} page {ppn}"
+
+    def _learn(self, fresh: Fresh, value: int | bytes) -> None:
+        others = {self.value(guest.content[key[1]]) for key, guest, _ in self.entries()}
+        assert value not in others, "fresh content equals some other page's"
+        assert value not in self.learned, "fresh content was seen before"
+        assert isinstance(value, bytes) or value >> 63 == 1, "an engine token without its top bit"
+        self.learned.add(value)
+        fresh.value = value
+
+    # -- what a scan did -----------------------------------------------------------------------
+
+    def learn_scan(self, host: Any, report: Any) -> None:
+        """Judges what a scan shared by what ``pmap`` shows, and takes it over."""
+        maps = {name: host.pmap(name) for name in self.guests}
+        old = self.homes()
+        new: dict[int, Home] = {}
+        members: dict[int, list[tuple[Guest, int]]] = {}
+        for (name, ppn), guest, home in list(self.entries()):
+            mpn, state = int(maps[name]["mpn"][ppn]), int(maps[name]["state"][ppn])
+            assert not home.published or mpn == home.mpn, "a shared page moved"
+            assert state in (PRIVATE, SHARED), "a scan changed what is resident"
+            members.setdefault(mpn, []).append((guest, ppn))
+            after = new.setdefault(mpn, Home(0, state == SHARED, mpn))
+            assert after.published == (state == SHARED)
+            after.count += 1
+        for mpn, group in members.items():
+            self._judge_group(mpn, group)
+        was = {home.mpn: home for home in old}
+        assert new.keys() <= was.keys(), "a scan allocated a page"
+        fresh = [mpn for mpn in new if new[mpn].published and not was[mpn].published]
+        assert all(new[mpn].count >= 2 for mpn in fresh)
+        assert report.merged == len(old) - len(new)
+        assert report.published == len(fresh)
+        for mpn, group in members.items():
+            for guest, ppn in group:
+                guest.homes[ppn] = new[mpn]
+        self.hinted = {(name, int(p)) for name in maps for p in np.flatnonzero(maps[name]["hint"])}
+
+    def _judge_group(self, mpn: int, group: list[tuple[Guest, int]]) -> None:
+        values = {self.value(guest.content[ppn]) for guest, ppn in group}
+        assert len(values) == 1, f"pages of different content share machine page {mpn}"
+        assert len({guest.domain for guest, _ in group}) == 1, "pages of two salt domains share"
+
+    # -- comparing -----------------------------------------------------------------------------
+
+    def check(self, host: Any) -> None:
+        """Compares everything that can be seen without looking at contents."""
+        host.audit()
+        assert [str(name) for name in host.vms()["name"]] == list(self.guests)
+        for name, guest in self.guests.items():
+            self._check_pmap(host.pmap(name), name, guest)
+        numbers = [home.mpn for home in self.homes()]
+        assert len(set(numbers)) == len(numbers), "I2: one machine page, two owners"
+        self._check_frames(host.frames())
+        self._check_stats(host.stats())
+        self._check_vms(host.vms())
+
+    def _check_pmap(self, columns: Any, name: str, guest: Guest) -> None:
+        assert all(len(column) == guest.max_pages for column in columns.values())
+        for ppn in range(guest.max_pages):
+            home = guest.homes.get(ppn)
+            state, mpn = int(columns["state"][ppn]), int(columns["mpn"][ppn])
+            if home is None:
+                assert (state, mpn) == (EMPTY, -1)
+            else:
+                home.mpn = mpn if home.mpn is None else home.mpn
+                assert (state, mpn) == (SHARED if home.published else PRIVATE, home.mpn)
+                assert 0 <= mpn < self.machine_pages
+            assert bool(columns["shared"][ppn]) == (home is not None and home.count >= 2)
+            assert bool(columns["hint"][ppn]) == ((name, ppn) in self.hinted)
+
+    def _check_frames(self, frames: Any) -> None:
+        rows = [
+            {key: int(column[i]) for key, column in frames.items()}
+            for i in range(len(frames["mpn"]))
+        ]
+        assert [row["mpn"] for row in rows] == sorted({row["mpn"] for row in rows})
+        names = list(self.guests)
+        shared = {row["mpn"]: row for row in rows if row["kind"] == SHARED_FRAME}
+        hints = {(names[row["vm"]], row["ppn"]): row for row in rows if row["kind"] == HINT_FRAME}
+        assert len(shared) + len(hints) == len(rows)
+        published = {home.mpn: home.count for home in self.homes() if home.published}
+        assert {mpn: row["count"] for mpn, row in shared.items()} == published
+        assert all((row["vm"], row["ppn"]) == (-1, -1) for row in shared.values())
+        assert hints.keys() == self.hinted
+        for (name, ppn), row in hints.items():
+            home = self.guests[name].homes[ppn]
+            assert not home.published and home.mpn == row["mpn"] and row["count"] == 0
+
+    def _shares(self, guests: Iterable[Guest]) -> dict[str, int]:
+        entries = [
+            (g.content[p], home) for g in guests for p, home in g.homes.items() if home.count >= 2
+        ]
+        zero = sum(self.value(content) == self.zero for content, _ in entries)
+        return {"shared_pages": len(entries), "zero_pages": zero}
+
+    def _check_stats(self, stats: Any) -> None:
+        homes = self.homes()
+        expected = {
+            "machine_pages": self.machine_pages,
+            "free_pages": self.free_pages,
+            "allocated_pages": len(homes),
+            "mapped_pages": sum(home.count for home in homes),
+            "reclaimed_pages": sum(home.count - 1 for home in homes),
+            "hint_frames": len(self.hinted),
+            "shared_frames": sum(home.published for home in homes),
+            "vms": len(self.guests),
+            "page_ins": 0,
+            **self._shares(self.guests.values()),
+            **{key: self.totals[key] for key in ("references", "zero_fills", "cow_breaks")},
+        }
+        assert {key: stats[key] for key in expected} == expected
+
+    def _check_vms(self, columns: Any) -> None:
+        for i, guest in enumerate(self.guests.values()):
+            consumed = sum(1 / home.count for home in guest.homes.values())
+            expected = {
+                "max_pages": guest.max_pages,
+                "allocated_pages": len(guest.homes),
+                **self._shares([guest]),
+                **{key: guest.tally[key] for key in ("references", "zero_fills", "cow_breaks")},
+            }
+            assert {key: int(columns[key][i]) for key in expected} == expected
+            assert abs(float(columns["consumed"][i]) - consumed) < 1e-9
+            assert abs(float(columns["reclaimed"][i]) - len(guest.homes) + consumed) < 1e-9

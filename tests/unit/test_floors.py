@@ -1,0 +1,314 @@
+"""The house of docs/design.md section 2: who may name whom, and how long a file may get."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+
+import pytest
+
+from rust_paths import GLOB, before_tests, named_paths, without_noise
+
+MAX_LINES = 400
+
+FLOORS = {
+    0: "types config error rng arena page_set",
+    1: "content machine pmap frame_table swapfile hash",
+    2: "memory audit",
+    3: "share balloon swap sample remap",
+    4: "policy guest",
+    5: "host touch reclaim admission ledger stats digest census",
+    6: "workload simulate",
+}
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
+CORRIDORS = {0, 2, 5, 6}  # floors whose rooms may name each other; 1 and 3 never, 4 no need
+ONLY_WORDS = {"policy"}  # a policy sees floor 0 only
+
+
+def breaches(sources: Mapping[PurePath, str], exported: Mapping[str, str]) -> list[str]:
+    """What is wrong with a crate, a line each; ``exported`` maps names of lib.rs to rooms."""
+    found: list[str] = []
+    for file, source in sources.items():
+        room = file.with_suffix("").parts[0]
+        if file.name in ("lib.rs", "tests.rs"):
+            continue
+        if room not in FLOOR_OF:
+            found.append(f"{file}: room {room} has no floor")
+            continue
+        for named in named_paths(source, file):
+            complaint = judge(room, named.path, exported)
+            if complaint:
+                found.append(f"{file}:{named.line}: {named.text}: {complaint}")
+    return found
+
+
+def judge(room: str, path: tuple[str, ...], exported: Mapping[str, str]) -> str | None:
+    """Why ``room`` may not name ``path``, or nothing."""
+    if not path or path[0] == GLOB:
+        return "names the whole crate"
+    target = exported.get(path[0], path[0])
+    if target == room:
+        return None
+    if target not in FLOOR_OF:
+        return f"{target} has no floor"
+    here, there = FLOOR_OF[room], FLOOR_OF[target]
+    if room in ONLY_WORDS and there > 0:
+        return f"{room} sees floor 0 only, {target} is on floor {there}"
+    if there > here:
+        return f"floor {here} names floor {there}"
+    if there == here and here not in CORRIDORS:
+        return f"floor {here} has no corridor"
+    return None
+
+
+def exports(lib: str) -> dict[str, str]:
+    """Names that lib.rs re-exports from its rooms."""
+    lib = lib.replace("pub use ", "pub use self::").replace("self::crate::", "crate::")
+    lib = lib.replace("self::self::", "self::")
+    names = named_paths(lib, PurePath("lib.rs"))
+    return {named.path[-1]: named.path[0] for named in names if len(named.path) > 1}
+
+
+def rust_sources(root: Path) -> dict[PurePath, str]:
+    src = root / "rust" / "core" / "src"
+    return {file.relative_to(src): file.read_text() for file in sorted(src.rglob("*.rs"))}
+
+
+# -- the real house --------------------------------------------------------------------------------
+
+
+def test_rust_files_name_lower_floors_only(project_root: Path) -> None:
+    sources = rust_sources(project_root)
+    assert len(sources) > 10
+    assert breaches(sources, exports(sources[PurePath("lib.rs")])) == []
+
+
+def test_the_reader_sees_what_the_files_name(project_root: Path) -> None:
+    """A reader that finds nothing would pass everything."""
+    sources = rust_sources(project_root)
+    for room in ("memory", "share", "host"):
+        files = [file for file in sources if file.with_suffix("").parts[0] == room]
+        seen = {named.path[0] for file in files for named in named_paths(sources[file], file)}
+        assert "types" in seen, room
+
+
+def test_files_are_short(project_root: Path) -> None:
+    lengths = {
+        file: len(before_tests(without_noise(file.read_text())).splitlines())
+        for file in sorted((project_root / "rust").rglob("src/**/*.rs"))
+        if file.name != "tests.rs"
+    }
+    for file in sorted((project_root / "python").rglob("*.py")):
+        lengths[file] = len(file.read_text().splitlines())
+    assert len(lengths) > 30
+    assert {str(file): lines for file, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+def test_one_file_touches_numpy(project_root: Path) -> None:
+    names = [
+        file.name
+        for file in sorted((project_root / "rust").rglob("src/**/*.rs"))
+        if "numpy::" in without_noise(file.read_text())
+    ]
+    assert names == ["arrays.rs"]
+
+
+def test_the_core_has_no_binding_clock_or_thread(project_root: Path) -> None:
+    forbidden = (
+        "pyo3",
+        "numpy::",
+        "std::thread",
+        "std::time",
+        "SystemTime",
+        "static mut",
+        "thread_local!",
+    )
+    for file, source in rust_sources(project_root).items():
+        code = before_tests(without_noise(source))
+        assert [word for word in forbidden if word in code] == [], file
+
+
+# -- the Python side -------------------------------------------------------------------------------
+
+STOREYS = {
+    "_core": 0, "errors": 1, "reports": 1, "config": 2, "datafile": 2, "scenario_text": 2,
+    "arguments": 3, "vm": 4, "host": 5, "workload": 4, "contents": 4, "scenario": 4,
+    "recording": 4, "experiment": 6, "plot": 6, "cli": 7, "__main__": 8, "__init__": 9,
+}  # fmt: skip
+LEAF = "plot"
+
+
+def python_names(source: str) -> Iterator[tuple[int, str]]:
+    """Modules of the package that a Python file imports, at its head or anywhere else."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            if module in ("esxcore", "."):
+                yield from ((node.lineno, f"esxcore.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, module
+
+
+def python_breaches(sources: Mapping[PurePath, str]) -> list[str]:
+    found = []
+    for file, source in sources.items():
+        here = file.with_suffix("").parts[0]
+        if here not in STOREYS:
+            found.append(f"{file}: module {here} has no storey")
+            continue
+        for line, name in python_names(source):
+            if name == "esxcore":
+                found.append(f"{file}:{line}: names the whole package")
+            elif name.startswith("."):
+                found.append(f"{file}:{line}: relative import {name}")
+            elif name.startswith("esxcore."):
+                found += [f"{file}:{line}: {c}" for c in python_judge(here, name.split(".")[1])]
+    return found
+
+
+def python_judge(here: str, there: str) -> list[str]:
+    if there == here or there == "__version__":
+        return []
+    if there not in STOREYS:
+        return [f"{here} names {there}, which has no storey"]
+    if there == LEAF and here not in ("cli", "__init__"):
+        return [f"{LEAF} is a leaf, only the command line draws"]
+    if here == LEAF and there not in ("recording", "config", "errors"):
+        return [f"{LEAF} draws recordings and knows no {there}"]
+    if STOREYS[there] < STOREYS[here]:
+        return []
+    return [f"{here} names {there}"]
+
+
+def python_sources(root: Path) -> dict[PurePath, str]:
+    package = root / "python" / "esxcore"
+    return {file.relative_to(package): file.read_text() for file in sorted(package.rglob("*.py"))}
+
+
+def test_python_imports_go_one_way(project_root: Path) -> None:
+    sources = python_sources(project_root)
+    assert len(sources) > 5
+    assert python_breaches(sources) == []
+
+
+# -- the test is tested ----------------------------------------------------------------------------
+
+RUST_BREACHES = {
+    "use line up": ("share.rs", "use crate::host::Host;", "floor 3 names floor 5"),
+    "inline path": (
+        "memory.rs",
+        "fn f() { let x = crate::share::pick(1); }",
+        "floor 2 names floor 3",
+    ),
+    "type path": (
+        "pmap.rs",
+        "struct A { b: Vec<crate::machine::Machine> }",
+        "floor 1 has no corridor",
+    ),
+    "super": ("pmap.rs", "use super::frame_table::Frame;", "floor 1 has no corridor"),
+    "super super": ("memory/park.rs", "use super::super::host::Host;", "floor 2 names floor 5"),
+    "self super": ("pmap.rs", "use self::super::hash::hash;", "floor 1 has no corridor"),
+    "group": (
+        "share.rs",
+        "use crate::{types::Ppn, swap::{Slot, pick}};",
+        "floor 3 has no corridor",
+    ),
+    "nested": (
+        "share/order.rs",
+        "use crate::{\n    error::Error,\n    memory::{self, Memory as M},\n    stats,\n};",
+        "floor 3 names floor 5",
+    ),
+    "group of roots": ("hash.rs", "use {std::mem, super::{content}};", "floor 1 has no corridor"),
+    "spaces": ("error.rs", "use crate :: host :: Host;", "floor 0 names floor 5"),
+    "glob": ("content.rs", "use crate::*;", "names the whole crate"),
+    "super glob": ("content.rs", "use super::*;", "names the whole crate"),
+    "whole": ("content.rs", "use crate as all;", "names the whole crate"),
+    "self of a group": ("content.rs", "use crate::{self as all};", "names the whole crate"),
+    "macro": ("hash.rs", "macro_rules! m { () => { $crate::host::f() } }", "floor 1 names floor 5"),
+    "inline module": ("hash.rs", "mod a { use super::super::pmap::X; }", "floor 1 has no corridor"),
+    "re-export": ("machine.rs", "use crate::Machinery;", "floor 1 names floor 5"),
+    "new room": ("attic.rs", "", "room attic has no floor"),
+    "unknown room": ("host.rs", "use crate::attic::Box;", "attic has no floor"),
+    "policy": ("policy/tax.rs", "use crate::pmap::Entry;", "policy sees floor 0 only"),
+    "plug-in peer": ("guest.rs", "use crate::policy::View;", "floor 4 has no corridor"),
+    "after a string": ("hash.rs", 'const A: &str = "// \\""; use crate::host::B;', "floor 5"),
+    "after a lifetime": ("hash.rs", "fn f<'a>(x: &'a u8) { crate::host::g('\\'', x) }", "floor 5"),
+    "after a comment": ("hash.rs", "/* a /* b */ c */ use crate::host::B;", "floor 5"),
+    "visible": ("hash.rs", "pub(in crate::host) fn f() {}", "floor 5"),
+    "turbofish": ("hash.rs", "fn f() { crate::host::g::<u8>() }", "floor 5"),
+    "implementation": ("hash.rs", "impl crate::host::View for A {}", "floor 5"),
+}
+
+
+@pytest.mark.parametrize(("file", "source", "complaint"), RUST_BREACHES.values(), ids=RUST_BREACHES)
+def test_a_breach_is_seen(file: str, source: str, complaint: str) -> None:
+    found = breaches({PurePath(file): source}, {"Machinery": "host"})
+    assert found
+    assert all(line.startswith(file) and complaint in line for line in found)
+
+
+RUST_FINE = {
+    "lower floors": ("share.rs", "use crate::{memory::Memory, types::{Mpn, Ppn}, pmap::*};"),
+    "own folder": (
+        "share/order.rs",
+        "use super::lookup::find; use super::*; use crate::share::Scanner;",
+    ),
+    "own module": ("hash.rs", "mod a { use super::B; } use self::a::C; use super::types::Ppn;"),
+    "corridor": ("stats.rs", "use crate::host::Host; use crate::ledger;"),
+    "comment": ("pmap.rs", "//! [`crate::host`]\n// use crate::host::Host;\n/* super::host::X */"),
+    "string": ("pmap.rs", 'const A: &str = "crate::host::X"; const B: &str = r#"super::host " "#;'),
+    "tests": ("pmap.rs", "#[cfg(test)]\nmod tests {\n    use crate::host::Host;\n}"),
+    "tests with a lint": ("pmap.rs", "#[cfg(test)]\n#[allow(x)]\nmod tests {\n use super::*;\n}"),
+    "index": ("lib.rs", "pub use crate::host::Host;"),
+    "test file": ("memory/tests.rs", "use crate::host::Host;"),
+    "visibility": ("pmap.rs", "pub(crate) fn f() {} pub(super) fn g() {}"),
+    "self": ("pmap.rs", "fn f(self: Self) -> Self { self.g(); Self::new() }"),
+    "re-export": ("pmap.rs", "use crate::Word;"),
+}
+
+
+@pytest.mark.parametrize(("file", "source"), RUST_FINE.values(), ids=RUST_FINE)
+def test_what_is_allowed_is_no_breach(file: str, source: str) -> None:
+    assert breaches({PurePath(file): source}, {"Word": "types"}) == []
+
+
+def test_line_numbers_and_re_exports() -> None:
+    source = 'const A: &str = "\n\n";\n/*\n*/ use crate::host::Host;\n'
+    assert breaches({PurePath("pmap.rs"): source}, {})[0].startswith("pmap.rs:5: crate::host::Host")
+    lib = "pub mod host;\npub use host::{Host, stats::Deep};\npub use crate::types::Ppn;\n"
+    assert exports(lib) == {"Host": "host", "Deep": "host", "Ppn": "types"}
+
+
+PYTHON_BREACHES = {
+    "up": ("config.py", "from esxcore.host import Host"),
+    "inside a function": ("host.py", "def f():\n    import esxcore.experiment"),
+    "peer": ("workload.py", "from esxcore import contents"),
+    "leaf": ("experiment.py", "from esxcore.plot import draw"),
+    "leaf looks up": ("plot.py", "from esxcore.experiment import run"),
+    "relative": ("contents.py", "from .host import Host"),
+    "relative package": ("contents.py", "from . import host"),
+    "whole package": ("host.py", "import esxcore"),
+    "type only": ("errors.py", "if TYPE_CHECKING:\n    from esxcore.host import Vm"),
+    "folder": ("cli/run.py", "from esxcore.attic import x"),
+    "new module": ("attic.py", ""),
+}
+
+
+@pytest.mark.parametrize(("file", "source"), PYTHON_BREACHES.values(), ids=PYTHON_BREACHES)
+def test_a_python_breach_is_seen(file: str, source: str) -> None:
+    assert len(python_breaches({PurePath(file): source})) == 1
+
+
+def test_python_may_look_down() -> None:
+    fine = {
+        PurePath(
+            "cli/run.py"
+        ): "from esxcore.plot import draw\nfrom esxcore.cli import x\nimport numpy",
+        PurePath("experiment.py"): "from esxcore.host import Host\nfrom esxcore import __version__",
+        PurePath("plot.py"): "from esxcore.recording import Recording",
+    }
+    assert python_breaches(fine) == []
