@@ -13,22 +13,29 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 PAGE_SIZE = 4096
+STAMP_SIZE = 16
 EMPTY, PRIVATE, SHARED = 0, 1, 2
 HINT_FRAME, SHARED_FRAME = 1, 2
 
 
 class Fresh:
-    """Content of the engine's own making; equal to nothing but itself until it is learned."""
+    """Content of the engine's own making; equal to nothing but itself until it is learned.
 
-    def __init__(self) -> None:
+    On a byte host it is a stamp of 16 bytes at the head of what the page held before.
+    """
+
+    def __init__(self, before: Content) -> None:
         self.value: int | bytes | None = None
+        self.tail: bytes | None = None
+        if not isinstance(before, int):
+            self.tail = before.tail if isinstance(before, Fresh) else before[STAMP_SIZE:]
 
 
 Content = int | bytes | Fresh
@@ -134,19 +141,20 @@ class Oracle:
 
     def touch(self, name: str, ppns: Sequence[int], write: bool) -> Served:
         """References in order, up to the first that no machine page can serve."""
-        return self._access(name, ppns, [Fresh() for _ in ppns] if write else None)
+        return self._access(name, ppns, write, lambda _, before: Fresh(before) if write else before)
 
     def write(self, name: str, ppns: Sequence[int], contents: Sequence[Content]) -> Served:
-        return self._access(name, ppns, contents)
+        return self._access(name, ppns, True, lambda position, _: contents[position])
 
-    def _access(self, name: str, ppns: Sequence[int], new: Sequence[Content] | None) -> Served:
+    def _access(
+        self, name: str, ppns: Sequence[int], is_write: bool, new: Callable[[int, Content], Content]
+    ) -> Served:
         guest, served = self.guests[name], Served()
         for position, ppn in enumerate(ppns):
-            if not self._fault(guest, ppn, new is not None, served):
+            if not self._fault(guest, ppn, is_write, served):
                 served.starved = True
                 break
-            if new is not None:
-                guest.content[ppn] = new[position]
+            guest.content[ppn] = new(position, guest.content[ppn])
             served.done += 1
         counts = Counter(references=served.done, zero_fills=served.zero_fills)
         counts["cow_breaks"] = served.cow_breaks
@@ -185,7 +193,10 @@ class Oracle:
         others = {self.value(guest.content[key[1]]) for key, guest, _ in self.entries()}
         assert value not in others, "fresh content equals some other page's"
         assert value not in self.learned, "fresh content was seen before"
-        assert isinstance(value, bytes) or value >> 63 == 1, "an engine token without its top bit"
+        if isinstance(value, bytes):
+            assert value[STAMP_SIZE:] == fresh.tail, "I10: more than the stamp has changed"
+        else:
+            assert value >> 63 == 1, "an engine token without its top bit"
         self.learned.add(value)
         fresh.value = value
 

@@ -84,7 +84,12 @@ impl PageSet {
         }
         let mut place = page as usize;
         for level in &mut self.levels {
-            level[place / 64] |= 1 << (place % 64);
+            let word = &mut level[place / 64];
+            let was_empty = *word == 0;
+            *word |= 1 << (place % 64);
+            if !was_empty {
+                break;
+            }
             place /= 64;
         }
         self.count += 1;

@@ -52,6 +52,12 @@ pub fn mix(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
+/// Spreads 64 bits over 64 bits in one multiplication, not one to one.
+fn fold(word: u64) -> u64 {
+    let product = u128::from(word) * 0x9e37_79b9_7f4a_7c15;
+    (product >> 64) as u64 ^ product as u64
+}
+
 /// A pseudo-random permutation of `0..len` in constant memory: a four-round Feistel network over the smallest power of
 /// two that holds `len`, walked again while it leaves the range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,9 +90,9 @@ impl Permutation {
     fn shuffle(&self, word: u64) -> u64 {
         let (left_mask, right_mask) = ((1 << self.left_bits) - 1, (1 << self.right_bits) - 1);
         let (mut left, mut right) = (word >> self.right_bits, word & right_mask);
-        for round in 0..2u64 {
-            left ^= mix(self.key.wrapping_add((right << 8) | (2 * round + 1))) & left_mask;
-            right ^= mix(self.key.wrapping_add((left << 8) | (2 * round + 2))) & right_mask;
+        for key in [self.key, self.key.rotate_left(32)] {
+            left ^= fold(right ^ key) & left_mask;
+            right ^= fold(left.wrapping_sub(key)) & right_mask;
         }
         left << self.right_bits | right
     }

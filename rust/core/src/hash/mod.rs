@@ -84,28 +84,26 @@ impl PageHasher {
     /// step, which keeps more of memory's bandwidth busy than one after the other.
     pub fn hash_all(&self, pages: &[PageView<'_>], hashes: &mut Vec<PageHash>) {
         hashes.clear();
-        let mut bytes: Vec<(usize, &Page)> = Vec::with_capacity(pages.len());
+        hashes.resize(pages.len(), PageHash::default());
+        // Pages that begin with zeros are mostly zero; the others are not, and need no test.
+        let (mut others, mut zeros) = (Vec::with_capacity(pages.len()), Vec::with_capacity(pages.len()));
         for (place, page) in pages.iter().enumerate() {
-            hashes.push(PageHash::default());
             match page {
                 PageView::Token(_) => hashes[place] = self.hash(*page),
-                PageView::Bytes(page) => bytes.push((place, page)),
+                PageView::Bytes(page) if kernel::begins_with_zeros(page) => zeros.push((place, *page)),
+                PageView::Bytes(page) => others.push((place, *page)),
             }
         }
-        // Pages that begin with zeros are mostly zero; the others are not, and need no test.
-        bytes.sort_by_key(|(_, page)| kernel::begins_with_zeros(page));
-        let zeros = bytes.partition_point(|(_, page)| !kernel::begins_with_zeros(page));
-        let (mut others, zeros) = (bytes[..zeros].to_vec(), &bytes[zeros..]);
-        in_step(zeros, |places, pages| {
-            for ((place, page), is_zero) in places.iter().zip(kernel::are_zero(pages)) {
+        in_step(&zeros, |group, pages| {
+            for ((place, page), is_zero) in group.iter().zip(kernel::are_zero(pages)) {
                 match is_zero {
                     true => hashes[*place] = PageHash { bare: self.zero & self.mask, is_zero },
                     false => others.push((*place, page)),
                 }
             }
         });
-        in_step(&others, |places, pages| {
-            for ((place, _), bare) in places.iter().zip(self.kernel.hash(pages, self.seed)) {
+        in_step(&others, |group, pages| {
+            for ((place, _), bare) in group.iter().zip(self.kernel.hash(pages, self.seed)) {
                 hashes[*place] = PageHash { bare: bare & self.mask, is_zero: false };
             }
         });

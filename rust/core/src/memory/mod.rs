@@ -43,6 +43,7 @@ pub struct Memory {
 pub struct VmMemory {
     pmap: Pmap,
     domain: u32,
+    salt: DomainSalt,
     resident: u32,
     ineligible: u32,
     /// What happened to its pages since power-on.
@@ -142,8 +143,14 @@ impl Memory {
         if place == self.vms.len() {
             self.vms.push(None);
         }
-        self.vms[place] =
-            Some(VmMemory { pmap, domain, resident: 0, ineligible: 0, counts: Counts::default() });
+        self.vms[place] = Some(VmMemory {
+            pmap,
+            domain,
+            salt: DomainSalt::of(domain),
+            resident: 0,
+            ineligible: 0,
+            counts: Counts::default(),
+        });
         Ok(VmId(vm))
     }
 
@@ -235,7 +242,7 @@ impl Memory {
     /// The salt of a virtual machine's sharing domain.
     #[must_use]
     pub fn salt(&self, vm: VmId) -> DomainSalt {
-        DomainSalt::of(self.vm(vm).domain)
+        self.vm(vm).salt
     }
 
     /// Gives fresh content to the pages of the first references that do not fault on a write; returns how many.

@@ -18,12 +18,15 @@
 
 use std::hint::black_box;
 
-use super::{Candidate, ScanReport};
+use super::ScanReport;
 use crate::error::Error;
-use crate::frame_table::{FrameView, truncated};
+use crate::frame_table::{FrameTable, FrameView, truncated};
 use crate::memory::Memory;
-use crate::pmap::State;
+use crate::pmap::{Entry, State};
 use crate::types::{Mpn, Ppn, VmId};
+
+/// Frames of a chain that are fetched ahead; chains have two on average when every page has a frame.
+const CHAIN_STEPS: usize = 4;
 
 /// How an answer was found.
 enum Match {
@@ -46,16 +49,39 @@ impl Match {
     }
 }
 
-/// Looks up each candidate in turn.
-pub fn scan_batch(memory: &mut Memory, candidates: &mut Vec<Candidate>, report: &mut ScanReport) {
-    candidates.retain_mut(Candidate::find);
-    // Each of these loops is a row of independent loads, which the processor has in flight together.
-    let frames = memory.frames();
-    black_box(candidates.iter().filter_map(|page| frames.next(page.mpn)).fold(0, |seen, next| seen ^ next.0));
-    hash_all(memory, candidates);
-    let firsts = candidates.iter().filter_map(|page| frames.first(page.hash));
-    black_box(firsts.filter_map(|mpn| frames.next(mpn)).fold(0, |seen, next| seen ^ next.0));
-    for page in candidates {
+/// A page that is to be looked up.
+struct Candidate {
+    vm: VmId,
+    ppn: Ppn,
+    entry: Entry,
+    mpn: Mpn,
+    hash: u64,
+    is_zero: bool,
+}
+
+impl Candidate {
+    /// A page to be scanned: private, resident and eligible.
+    fn new(memory: &Memory, (vm, ppn): (VmId, Ppn)) -> Option<Self> {
+        let entry = memory.entry(vm, ppn);
+        match entry.state() {
+            State::Private(mpn) if !entry.is_ineligible() => {
+                Some(Self { vm, ppn, entry, mpn, hash: 0, is_zero: false })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Scans each page in turn.
+///
+/// What the look-ups will need is read first, each kind for all pages in a row: these loads do not depend on each other,
+/// so the processor has many of them in flight.
+pub fn scan_batch(memory: &mut Memory, picks: &[(VmId, Ppn)], report: &mut ScanReport) {
+    let mut candidates: Vec<Candidate> =
+        picks.iter().filter_map(|pick| Candidate::new(memory, *pick)).collect();
+    hash_all(memory, &mut candidates);
+    fetch_frames(memory.frames(), &candidates);
+    for page in &candidates {
         // An earlier candidate may have published this very page, or it came twice.
         if memory.entry(page.vm, page.ppn) == page.entry {
             report.hashed += 1;
@@ -72,6 +98,16 @@ fn hash_all(memory: &Memory, candidates: &mut [Candidate]) {
         page.hash = hash.salted(memory.salt(page.vm));
         page.is_zero = hash.is_zero;
     }
+}
+
+/// Brings the candidates' own frames near, and the first frames of their chains, one step of all chains at a time.
+fn fetch_frames(frames: &FrameTable, candidates: &[Candidate]) {
+    black_box(candidates.iter().filter_map(|page| frames.next(page.mpn)).count());
+    let mut places: Vec<Mpn> = candidates.iter().filter_map(|page| frames.first(page.hash)).collect();
+    for _ in 0..CHAIN_STEPS {
+        places.retain_mut(|place| frames.next(*place).map(|next| *place = next).is_some());
+    }
+    black_box(places.len());
 }
 
 fn scan_page(memory: &mut Memory, page: &Candidate, report: &mut ScanReport) -> Result<(), Error> {

@@ -15,9 +15,8 @@ pub use order::Walk;
 
 use crate::config::SharingConfig;
 use crate::memory::Memory;
-use crate::pmap::{Entry, State};
 use crate::rng::Seed;
-use crate::types::{Mpn, Ppn, VmId};
+use crate::types::{Ppn, VmId};
 
 /// Picks whose cache misses overlap.
 const BATCH: usize = 64;
@@ -64,17 +63,6 @@ pub struct Scanner {
     seed: Seed,
     walks: Vec<Option<Walk>>,
     totals: ScanReport,
-}
-
-/// A page that is to be looked up.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    vm: VmId,
-    ppn: Ppn,
-    entry: Entry,
-    mpn: Mpn,
-    hash: u64,
-    is_zero: bool,
 }
 
 impl Scanner {
@@ -162,35 +150,16 @@ impl Scanner {
         mut next: impl FnMut(&mut [Option<Walk>]) -> (VmId, Ppn),
     ) -> ScanReport {
         let mut report = ScanReport::default();
-        let mut candidates = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(BATCH);
         while report.picked < picks {
-            let size = (picks - report.picked).min(BATCH as u64) as usize;
-            candidates.extend(
-                (0..size).map(|_| next(&mut self.walks)).map(|(vm, ppn)| Candidate::new(memory, vm, ppn)),
-            );
-            report.picked += size as u64;
-            lookup::scan_batch(memory, &mut candidates, &mut report);
-            candidates.clear();
+            let size = (picks - report.picked).min(BATCH as u64);
+            batch.extend((0..size).map(|_| next(&mut self.walks)));
+            report.picked += size;
+            lookup::scan_batch(memory, &batch, &mut report);
+            batch.clear();
         }
         report.skipped = report.picked - report.hashed;
         self.totals.add(&report);
         report
-    }
-}
-
-impl Candidate {
-    fn new(memory: &Memory, vm: VmId, ppn: Ppn) -> Self {
-        Self { vm, ppn, entry: memory.entry(vm, ppn), mpn: Mpn(0), hash: 0, is_zero: false }
-    }
-
-    /// Notes the page it is on; whether that is to be scanned.
-    fn find(&mut self) -> bool {
-        match self.entry.state() {
-            State::Private(mpn) if !self.entry.is_ineligible() => {
-                self.mpn = mpn;
-                true
-            }
-            _ => false,
-        }
     }
 }
