@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from esxcore.errors import InvariantError as InvariantError
     from esxcore.errors import OutOfMachineMemoryError as OutOfMachineMemoryError
     from esxcore.errors import PageRangeError as PageRangeError
+    from esxcore.errors import RealMemoryError as RealMemoryError
     from esxcore.errors import ScenarioError as ScenarioError
     from esxcore.errors import SizeWarning as SizeWarning
     from esxcore.errors import UnknownVmError as UnknownVmError
@@ -57,6 +58,7 @@ _HOMES = {
         "InvariantError",
         "OutOfMachineMemoryError",
         "PageRangeError",
+        "RealMemoryError",
         "ScenarioError",
         "SizeWarning",
         "UnknownVmError",

@@ -7,6 +7,7 @@ and what was expected.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, SupportsIndex, TypeAlias
 
 import numpy as np
@@ -14,11 +15,18 @@ from numpy.typing import NDArray
 
 from esxcore import _core
 from esxcore.config import MAX_PAGES, PAGE_SIZE, whole_number
-from esxcore.errors import ArgumentTypeError, ConfigError, ContentError, PageRangeError
+from esxcore.errors import (
+    ArgumentTypeError,
+    ConfigError,
+    ContentError,
+    PageRangeError,
+    RealMemoryError,
+)
 
 Ppns: TypeAlias = SupportsIndex | Sequence[int] | NDArray[np.integer[Any]]
 """One page number, or a 1-D array of them."""
 
+MEMINFO = Path("/proc/meminfo")
 _TOKENS = "0 to 2**63 - 1"
 _DEFAULT_RATES: Mapping[str, int] = {
     name: int(value)
@@ -127,6 +135,23 @@ def salt_name(salt: object) -> str:
     if not isinstance(salt, str) or not salt:
         raise ArgumentTypeError(f"salt: {salt!r}; expected 'none', 'per-vm' or a group's name")
     return salt
+
+
+def need_real_memory(wanted: int, what: str) -> None:
+    """Refuses what the system could only answer by killing the process.
+
+    Where the system does not say how much memory is available, nothing is refused.
+    """
+    try:
+        rows = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        available = int(rows["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return
+    if wanted > available:
+        raise RealMemoryError(
+            f"{what} takes {wanted / 2**30:.1f} GiB of real memory, {available / 2**30:.1f} GiB are"
+            ' available; content="tokens" takes 34 bytes a page'
+        )
 
 
 def _integers(values: object, what: str, expected: str) -> NDArray[Any]:

@@ -96,6 +96,19 @@ def parse_duration(text: str, what: str = "duration") -> float:
     return number * factor
 
 
+def size_text(pages: float) -> str:
+    """A number of pages as a person reads it, in the largest unit that keeps it above one.
+
+    Examples
+    --------
+    >>> size_text(65536), size_text(1)
+    ('256 MiB', '4 KiB')
+    """
+    size = pages * PAGE_SIZE
+    unit = next((unit for unit, bytes in reversed(_SIZE_UNITS.items()) if size >= bytes), "KiB")
+    return f"{round(size / _SIZE_UNITS[unit], 1):g} {unit}"
+
+
 def parse_pages(value: str | SupportsIndex, what: str = "size") -> int:
     """Pages in a size given as text with a unit or as a whole number of pages.
 

@@ -61,6 +61,10 @@ class OutOfMachineMemoryError(EsxError, MemoryError):
         return type(self), (str(self), self.wanted_pages, self.free_pages, self.done)
 
 
+class RealMemoryError(EsxError, MemoryError):
+    """The system running esxcore has too little memory for the machine that is simulated."""
+
+
 class UnknownVmError(EsxError, LookupError):
     """No virtual machine of that name or handle is powered on."""
 

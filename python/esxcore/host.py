@@ -24,6 +24,7 @@ from esxcore.arguments import (
     byte_contents,
     choice,
     in_range,
+    need_real_memory,
     one_page,
     page_numbers,
     salt_name,
@@ -32,7 +33,7 @@ from esxcore.arguments import (
     token_contents,
     unwrap,
 )
-from esxcore.config import PAGE_SIZE, parse_pages
+from esxcore.config import parse_pages, size_text
 from esxcore.errors import ArgumentTypeError, ConfigError, UnknownVmError
 from esxcore.reports import ScanReport, TouchReport
 from esxcore.vm import Vm
@@ -147,6 +148,8 @@ class Host:
             If `contents` has a wrong shape, or more pages than `max`.
         OutOfMachineMemoryError
             If fewer machine pages are free than `contents` has; nothing has changed.
+        RealMemoryError
+            If the system does not have the real memory behind that many simulated pages.
         """
         if not name or not isinstance(name, str):
             raise ArgumentTypeError(f"name: {name!r}; expected text")
@@ -158,6 +161,7 @@ class Host:
         else:
             raise ConfigError(f"VM {name!r}: neither max nor contents is given; expected one")
         domain = None if salt is None else salt_name(salt)
+        need_real_memory(self._core.real_bytes_wanted(max_pages), f"VM {name!r}")
         return Vm(self, self._core.power_on(name, max_pages, pages, domain), max_pages)
 
     def power_off(self, vm: VmLike) -> None:
@@ -280,6 +284,7 @@ class Host:
 
     def fork(self) -> Host:
         """An independent, identical copy; its virtual machines have the same names (`Host.vm`)."""
+        need_real_memory(self._core.stats()["real_bytes"], "a fork of this host")
         copy = object.__new__(Host)
         copy.seed_entropy = self.seed_entropy
         copy.content = self.content
@@ -343,11 +348,8 @@ class Host:
     def __repr__(self) -> str:
         stats = self.stats()
         names = ("machine_pages", "free_pages", "reclaimed_pages")
-        memory, free, reclaimed = (stats[name] * PAGE_SIZE / 2**20 for name in names)
-        return (
-            f"<Host {memory:g} MiB, {stats['vms']} VMs, {free:g} MiB free,"
-            f" {reclaimed:g} MiB reclaimed by sharing>"
-        )
+        memory, free, reclaimed = (size_text(stats[name]) for name in names)
+        return f"<Host {memory}, {stats['vms']} VMs, {free} free, {reclaimed} reclaimed by sharing>"
 
     def _ref(self, vm: VmLike) -> tuple[int, str] | str:
         if isinstance(vm, str):

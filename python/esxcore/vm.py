@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from numpy.typing import ArrayLike, NDArray
 
 from esxcore.arguments import Ppns
-from esxcore.config import PAGE_SIZE
+from esxcore.config import size_text
 from esxcore.reports import TouchReport
 
 
@@ -74,4 +74,4 @@ class Vm:
         self.host.power_off(self)
 
     def __repr__(self) -> str:
-        return f"<Vm {self.name!r}, {self.max_pages * PAGE_SIZE / 2**20:g} MiB>"
+        return f"<Vm {self.name!r}, {size_text(self.max_pages)}>"

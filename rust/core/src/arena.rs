@@ -68,6 +68,12 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Arena<T> {
         self.committed >= wanted
     }
 
+    /// Bytes that committing the first `len` elements would make real.
+    #[must_use]
+    pub fn bytes_to_commit(&self, len: usize) -> usize {
+        (len.min(self.len) * size_of::<T>()).saturating_sub(self.committed)
+    }
+
     /// Bytes that are real.
     #[must_use]
     pub fn committed_bytes(&self) -> usize {

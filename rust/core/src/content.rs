@@ -137,6 +137,15 @@ impl Content {
         }
     }
 
+    /// Bytes that committing the first `len` pages would make real.
+    #[must_use]
+    pub fn bytes_to_commit(&self, len: usize) -> usize {
+        match &self.pages {
+            Pages::Bytes(pages) => pages.bytes_to_commit(len),
+            Pages::Tokens(tokens) => tokens.bytes_to_commit(len),
+        }
+    }
+
     /// Bytes of memory in use.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -229,6 +229,12 @@ impl FrameTable {
         self.heads.commit_some(self.heads.as_slice().len()) && self.frames.commit_some(len)
     }
 
+    /// Bytes that committing the table for the first `len` machine pages would make real.
+    #[must_use]
+    pub fn bytes_to_commit(&self, len: usize) -> usize {
+        self.heads.bytes_to_commit(self.heads.as_slice().len()) + self.frames.bytes_to_commit(len)
+    }
+
     /// Bytes that the whole table takes when every machine page is in use.
     #[must_use]
     pub fn size_bytes(&self) -> usize {

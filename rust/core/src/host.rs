@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::config::{HostConfig, Salt, VmConfig};
 use crate::error::Error;
 use crate::memory::{Counts, Memory};
+use crate::pmap::Entry;
 use crate::share::{ScanReport, Scanner};
 use crate::types::{PageBatch, PageView, Ppn, Pulse, VmId};
 
@@ -110,9 +111,14 @@ impl Host {
     /// Makes a part of the memory that a further virtual machine of `pages` pages could use real; returns whether it all
     /// is. Power-on does what is left, so calling this first only lets the caller look up in between.
     pub fn commit_some(&mut self, pages: u32) -> bool {
-        let promised: u64 = self.vms.iter().map(|vm| u64::from(vm.max_pages)).sum();
-        let wanted = promised + u64::from(pages);
-        self.memory.commit_some(u32::try_from(wanted).unwrap_or(u32::MAX))
+        self.memory.commit_some(self.promised(pages))
+    }
+
+    /// Bytes of real memory that powering on a virtual machine of `pages` pages would take.
+    #[must_use]
+    pub fn real_bytes_wanted(&self, pages: u32) -> u64 {
+        let pmap = pages as usize * size_of::<Entry>();
+        (self.memory.bytes_to_commit(self.promised(pages)) + pmap) as u64
     }
 
     /// Refuses a power-on that cannot succeed, with `contents` pages to be loaded.
@@ -289,6 +295,12 @@ impl Host {
         let quotas = scan_quotas(sharing.vm_rate, sharing.host_rate, self.vms.len(), tick);
         self.time.scans_due.extend(self.vms.iter().map(|vm| vm.id).zip(quotas).filter(|(_, due)| *due > 0));
         true
+    }
+
+    /// Machine pages that the virtual machines could use, with a further one of `pages` pages.
+    fn promised(&self, pages: u32) -> u32 {
+        let promised: u64 = self.vms.iter().map(|vm| u64::from(vm.max_pages)).sum();
+        u32::try_from(promised + u64::from(pages)).unwrap_or(u32::MAX)
     }
 
     /// The number of a sharing domain; 0 is everybody's.

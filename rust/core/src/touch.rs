@@ -41,10 +41,10 @@ impl Host {
     ///
     /// [`Error::PageOutOfRange`].
     pub fn check_ppns(&self, vm: VmId, ppns: &[u32]) -> Result<(), Error> {
-        let vm = self.vm(vm);
+        let pages = self.memory.vm(vm).pmap().pages();
         match ppns.iter().max() {
-            Some(ppn) if *ppn >= vm.max_pages => {
-                Err(Error::PageOutOfRange { vm: vm.name.clone(), ppn: *ppn, pages: vm.max_pages })
+            Some(ppn) if *ppn >= pages => {
+                Err(Error::PageOutOfRange { vm: self.vm(vm).name.clone(), ppn: *ppn, pages })
             }
             _ => Ok(()),
         }

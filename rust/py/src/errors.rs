@@ -50,12 +50,12 @@ fn class_name(error: &Error) -> &'static str {
         | Error::WrongContentKind { .. }
         | Error::TokenOutOfRange { .. }
         | Error::BatchMismatch { .. } => "ContentError",
+        Error::NoMemory { .. } => "RealMemoryError",
         Error::Setting { .. } | Error::TooManyVms { .. } => "ConfigError",
         Error::Invariant { .. } => "InvariantError",
         Error::SwapFull { .. }
         | Error::WrongState { .. }
         | Error::PageNotFree { .. }
-        | Error::NoMemory { .. }
         | Error::Interrupted => "EsxError",
     }
 }

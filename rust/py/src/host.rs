@@ -179,6 +179,11 @@ impl Host {
         scan_row(py, &report)
     }
 
+    /// Bytes of real memory that powering on a virtual machine of that size would take.
+    fn real_bytes_wanted(&self, py: Python<'_>, max_pages: u32) -> PyResult<u64> {
+        self.call(py, |host, _| Ok(host.real_bytes_wanted(max_pages)))
+    }
+
     /// Virtual time in nanoseconds.
     fn now_ns(&self, py: Python<'_>) -> PyResult<u64> {
         self.call(py, |host, _| Ok(host.now_ns()))
@@ -302,8 +307,8 @@ fn find(host: &CoreHost, vm: &VmRef) -> Result<VmId, Error> {
     match vm {
         VmRef::Name(name) => Ok(host.find(name)?.id),
         VmRef::Handle(serial, name) => {
-            let found = host.vms().iter().find(|vm| vm.serial == *serial);
-            found.map(|vm| vm.id).ok_or_else(|| Error::UnknownVm { name: name.clone() })
+            let place = host.vms().binary_search_by_key(serial, |vm| vm.serial);
+            place.map(|place| host.vms()[place].id).map_err(|_| Error::UnknownVm { name: name.clone() })
         }
     }
 }

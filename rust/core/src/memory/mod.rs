@@ -272,6 +272,12 @@ impl Memory {
         done
     }
 
+    /// Bytes that making memory for the first `pages` machine pages real would take.
+    #[must_use]
+    pub fn bytes_to_commit(&self, pages: u32) -> usize {
+        self.frames.bytes_to_commit(pages as usize) + self.content.bytes_to_commit(pages as usize)
+    }
+
     /// Marks a page so that its next access faults once; changes nothing else.
     pub fn set_traced(&mut self, vm: VmId, ppn: Ppn, traced: bool) {
         let entry = self.entry(vm, ppn).with_traced(traced);
