@@ -292,8 +292,8 @@ class Oracle:
         expected = {
             "machine_pages": self.machine_pages,
             "free_pages": self.free_pages,
-            "allocated_pages": len(homes),
-            "mapped_pages": sum(home.count for home in homes),
+            "used_pages": len(homes),
+            "allocated_pages": sum(home.count for home in homes),
             "reclaimed_pages": sum(home.count - 1 for home in homes),
             "hint_frames": len(self.hinted),
             "shared_frames": sum(home.published for home in homes),

@@ -25,8 +25,8 @@ def small_recording(**changes: Any) -> Recording:
         "time_s": np.array([0.0, 60.0, 120.0]),
         "host": {
             "machine_pages": column(64, 64, 64).astype(np.int64),
-            "mapped_pages": column(32, 32, 32).astype(np.int64),
-            "allocated_pages": column(32, 24, 27).astype(np.int64),
+            "allocated_pages": column(32, 32, 32).astype(np.int64),
+            "used_pages": column(32, 24, 27).astype(np.int64),
             "shared_pages": column(0, 12, 9).astype(np.int64),
             "reclaimed_pages": column(0, 8, 5).astype(np.int64),
             "zero_pages": column(0, 2, 1).astype(np.int64),

@@ -246,8 +246,8 @@ class Host:
         """Scans pages for sharing now (paper, section 4.3).
 
         Every pick counts, also of a page that cannot be shared. Each is taken of the virtual
-        machine whose pass has got least far, so on a quiet host as many picks as there are pages
-        find everything there is.
+        machine that hand scans have brought least far, so that on a fresh host as many picks as
+        there are pages are one pass over each. A pass over quiet guests finds all there is.
 
         Parameters
         ----------

@@ -28,8 +28,8 @@ FORMAT = 1
 
 _HOST = (
     "machine_pages",
-    "mapped_pages",
     "allocated_pages",
+    "used_pages",
     "shared_pages",
     "reclaimed_pages",
     "zero_pages",
@@ -172,9 +172,9 @@ class Recording:
         whole = TableRow(
             "host",
             host["machine_pages"],
-            host["mapped_pages"],
+            host["allocated_pages"],
             host["shared_pages"],
-            float(host["allocated_pages"]),
+            float(host["used_pages"]),
             float(host["reclaimed_pages"]),
             host["zero_pages"],
             host["cow_breaks"],

@@ -40,7 +40,7 @@ SEED_LIMIT = 2**128
 
 _SIZE = "a size with its unit (KiB, MiB, GiB, TiB) in whole 4 KiB pages, such as"
 _DATA = "an npz file, or packaged data such as"
-_MAX_VMS = 65_535  # a hint frame has 16 bits for the VM (docs/design.md section 3)
+_MAX_VMS = 65_536  # a hint frame has 16 bits for the VM (docs/design.md section 3)
 
 
 def _size(text: str) -> str:

@@ -230,7 +230,7 @@ def test_columns_keep_their_dtypes_without_rows() -> None:
 
 
 STATS = {
-    "machine_pages", "free_pages", "allocated_pages", "mapped_pages", "shared_pages",
+    "machine_pages", "free_pages", "used_pages", "allocated_pages", "shared_pages",
     "reclaimed_pages", "zero_pages", "cow_breaks", "zero_fills", "page_ins", "references",
     "hint_frames", "shared_frames", "false_matches", "stale_hints", "scanned_pages", "hashed_pages",
     "merged_pages", "ineligible_pages", "sharing_metadata_bytes", "real_bytes", "vms", "now_ns",

@@ -41,7 +41,7 @@ def test_one_pass_ends_at_the_truth(
     assert stats["reclaimed_pages"] == truth["reclaimed"]
     assert stats["shared_pages"] == truth["shared"]
     assert stats["zero_pages"] == truth["zero"]
-    assert stats["allocated_pages"] == truth["distinct"]
+    assert stats["used_pages"] == truth["distinct"]
     assert (report.picked, report.merged) == (truth["total"], truth["reclaimed"])
     assert (stats["false_matches"], stats["stale_hints"]) == (0, 0)
     assert stats["hint_frames"] + stats["shared_frames"] == truth["distinct"]

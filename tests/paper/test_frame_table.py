@@ -40,13 +40,13 @@ def test_counts_beyond_sixteen_bits(copies: int) -> None:
         host.audit()
     left = counts(host)[0]
     assert left < COUNT_LIMIT
-    assert host.stats()["allocated_pages"] == 1 + copies - left
+    assert host.stats()["used_pages"] == 1 + copies - left
     host.write("crowd", np.arange(copies - left), np.full(copies - left, 7))
     host.scan(copies)  # and back above it
     assert counts(host) == [copies]
     host.audit()
     host.power_off("crowd")
-    assert host.stats()["allocated_pages"] == 0
+    assert host.stats()["used_pages"] == 0
     assert counts(host) == []
     host.audit()
 
@@ -78,10 +78,10 @@ def test_a_crowd_dissolves_down_to_one(kind: str) -> None:
         assert host.touch("crowd", np.arange(start, start + 1000), write=True).cow_breaks == 1000
         host.audit()
     assert counts(host) == []
-    assert host.stats()["allocated_pages"] == copies
+    assert host.stats()["used_pages"] == copies
 
 
-# Chain heads are as many as a power of two, so sizes around one are the dear ones.
+# Chain heads are half as many as pages, rounded up; sizes around powers of two are the usual traps.
 SIZES = [1024, 4095, 4096, 4097, 40_000, 65_535, 65_536, 65_537, 98_304]
 
 

@@ -332,7 +332,7 @@ def test_salts_keep_domains_apart(
             is_one_domain = one == other and (one is not None or default == "none")
             assert bool(maps[i] & maps[j]) == is_one_domain, (i, j)
     domains = {f"own {i}" if s is None and default == "per-vm" else s for i, s in enumerate(salts)}
-    assert host.stats()["allocated_pages"] == len(domains) * len(set(contents))
+    assert host.stats()["used_pages"] == len(domains) * len(set(contents))
     assert host.census()["distinct_pages"] == len(domains) * len(set(contents))
     host.audit()
 

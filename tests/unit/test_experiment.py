@@ -80,7 +80,7 @@ def test_quiet_twins_end_with_everything_shared(folder: Path) -> None:
     assert 0 < reclaimed(recording)[2] < PAGES
     assert reclaimed(recording)[4:] == [PAGES] * 5
     assert (recording.census["reclaimed_pages"] == PAGES).all()
-    assert (recording.host["mapped_pages"] == 2 * PAGES).all()
+    assert (recording.host["allocated_pages"] == 2 * PAGES).all()
     assert recording.vms["consumed"][-1].tolist() == [PAGES / 2, PAGES / 2]
     peak = recording.sharing_peak()
     assert peak is not None

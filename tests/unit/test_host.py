@@ -37,7 +37,7 @@ def test_a_new_host_is_empty(kind: str) -> None:
     host = small_host(64, kind)
     stats = host.stats()
     assert stats["free_pages"] == stats["machine_pages"] == 64
-    assert [stats[key] for key in ("vms", "allocated_pages", "mapped_pages", "hint_frames")] == [
+    assert [stats[key] for key in ("vms", "used_pages", "allocated_pages", "hint_frames")] == [
         0
     ] * 4
     assert all(len(column) == 0 for column in host.vms().values())
@@ -71,7 +71,7 @@ def test_max_follows_from_contents(kind: str) -> None:
     host = small_host(64, kind)
     assert host.power_on("a", contents=pages(kind, [1, 0, 2])).max_pages == 3
     assert host.power_on("b", max="40KiB", contents=pages(kind, [1, 0, 2])).max_pages == 10
-    assert host.stats()["allocated_pages"] == 6  # zero pages too
+    assert host.stats()["used_pages"] == 6  # zero pages too
     assert host.pmap("b")["state"].tolist() == [PageState.PRIVATE] * 3 + [PageState.EMPTY] * 7
 
 
@@ -109,7 +109,7 @@ def test_power_off_gives_everything_back(kind: str) -> None:
         host.power_on(name, contents=pages(kind, [1, 1, 0, 2]), max="40KiB")
     host.scan(20)
     host.power_off("a")
-    assert host.stats()["allocated_pages"] == 3
+    assert host.stats()["used_pages"] == 3
     assert np.array_equal(host.peek("b", np.arange(4)), pages(kind, [1, 1, 0, 2]))
     host.power_off("b")
     stats = host.stats()

@@ -146,7 +146,7 @@ MISTAKES = [
     ("enabled = false", "enabled = 0", "sharing.enabled is 0; expected true or false"),
     ('order = "draws"', 'order = "random"', 'sharing.order is "random"; expected "permutation"'),
     ("count = 3", "count = 0", 'vms[0].count (VM "web") is 0; expected a whole number from 1'),
-    ("count = 3", "count = 1000000000", "expected a whole number from 1 to 65535"),
+    ("count = 3", "count = 1000000000", "expected a whole number from 1 to 65536"),
     ("vm = 1", "vm = -1", 'vms[1].contents.vm (VM "db") is -1; expected the position'),
     ('name = "web"', 'name = ""', 'is ""; expected a name in quotes, not empty'),
     ('name = "web"', r'name = "a\nb"', r'is "a\nb"; expected a name in quotes, not empty'),
