@@ -3,6 +3,15 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "MAX_PAGES",
+    "PAGE_SIZE",
+    "PAGE_STATES",
+    "Host",
+    "__version__",
+    "paper_parameters",
+]
+
 __version__: str
 PAGE_SIZE: int
 MAX_PAGES: int
