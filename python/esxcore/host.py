@@ -34,7 +34,7 @@ from esxcore.arguments import (
     unwrap,
 )
 from esxcore.config import parse_pages, size_text
-from esxcore.errors import ArgumentTypeError, ConfigError, UnknownVmError
+from esxcore.errors import ArgumentTypeError, ConfigError, HostBusyError, UnknownVmError
 from esxcore.reports import ScanReport, TouchReport
 from esxcore.vm import Vm
 
@@ -345,8 +345,17 @@ class Host:
         """The state as 32 hexadecimal digits, equal for hosts of one seed and history."""
         return self._core.digest()
 
+    def __copy__(self) -> Host:
+        return self.fork()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Host:
+        return self.fork()
+
     def __repr__(self) -> str:
-        stats = self.stats()
+        try:
+            stats = self.stats()
+        except HostBusyError:
+            return "<Host, serving a call>"
         names = ("machine_pages", "free_pages", "reclaimed_pages")
         memory, free, reclaimed = (size_text(stats[name]) for name in names)
         return f"<Host {memory}, {stats['vms']} VMs, {free} free, {reclaimed} reclaimed by sharing>"

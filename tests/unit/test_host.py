@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from typing import Any
 
 import numpy as np
@@ -101,6 +103,18 @@ def test_fresh_content_is_like_no_other(kind: str) -> None:
     assert same(host.peek("b", np.arange(20)), looks[1])
     if kind == "tokens":
         assert all(np.all(look >> np.uint64(63) == 1) for look in looks)
+
+
+def test_fresh_content_never_comes_again(kind: str) -> None:
+    host, count = small_host(4000, kind), 2000
+    host.power_on("a", max="8000KiB")
+    host.touch("a", np.arange(count), write=True)
+    first = {value.tobytes() for value in host.peek("a", np.arange(count))}
+    host.touch("a", np.tile(np.arange(count), 5), write=True)
+    later = {value.tobytes() for value in host.peek("a", np.arange(count))}
+    assert len(first | later) == 2 * count
+    host.scan(count)
+    assert host.stats()["reclaimed_pages"] == host.census()["reclaimed_pages"] == 0
 
 
 def test_power_off_gives_everything_back(kind: str) -> None:
@@ -238,3 +252,24 @@ def test_repr_names_the_host() -> None:
     text = repr(small_host(64))
     assert "\n" not in text
     assert text.startswith("<") or text.startswith("Host(") or text.startswith("esxcore.")
+
+
+def test_a_copy_is_a_fork() -> None:
+    host = esxcore.Host(memory="4MiB", content="tokens")
+    host.power_on("vm", contents=[1, 1, 2])
+    for twin in (copy.copy(host), copy.deepcopy(host)):
+        assert twin.state_digest() == host.state_digest()
+        twin.write("vm", 0, 9)
+        assert (twin.peek("vm", 0), host.peek("vm", 0)) == (9, 1)
+
+
+def test_repr_of_a_host_that_serves_a_call_does_not_fail() -> None:
+    host = esxcore.Host(memory="1GiB", content="tokens", hash_mask=0xFFFF)
+    host.power_on("vm", contents=np.arange(100_000))
+    scan = threading.Thread(target=host.scan, args=(20_000,))
+    scan.start()
+    seen = set()
+    while scan.is_alive():
+        seen.add(repr(host))
+    assert any("serving" in text for text in seen)
+    assert repr(host).startswith("<Host 1 GiB, 1 VMs")

@@ -286,11 +286,13 @@ impl Host {
     /// Moves to the next whole second, if the goal is not before it, and notes what is due there.
     fn next_tick(&mut self) -> bool {
         let tick = self.time.now_ns / TICK_NS + 1;
-        if tick * TICK_NS > self.time.goal_ns {
-            self.time.now_ns = self.time.goal_ns;
-            return false;
+        match tick.checked_mul(TICK_NS).filter(|ns| *ns <= self.time.goal_ns) {
+            Some(ns) => self.time.now_ns = ns,
+            None => {
+                self.time.now_ns = self.time.goal_ns;
+                return false;
+            }
         }
-        self.time.now_ns = tick * TICK_NS;
         let sharing = &self.config.sharing;
         let quotas = scan_quotas(sharing.vm_rate, sharing.host_rate, self.vms.len(), tick);
         self.time.scans_due.extend(self.vms.iter().map(|vm| vm.id).zip(quotas).filter(|(_, due)| *due > 0));
@@ -337,6 +339,17 @@ fn scan_quotas(vm_rate: u32, host_rate: u32, vms: usize, tick: u64) -> impl Iter
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_ends_after_584_years() {
+        let config = HostConfig::new(1, crate::types::ContentKind::Tokens, crate::rng::Seed([1; 32]));
+        let mut host = Host::new(config).expect("small");
+        host.time.now_ns = u64::MAX - 2_500_000_000;
+        host.advance(u64::MAX);
+        assert_eq!(host.now_ns(), u64::MAX);
+        host.advance(1);
+        assert_eq!(host.now_ns(), u64::MAX);
+    }
 
     #[test]
     fn scan_quotas_keep_both_rates() {

@@ -1,4 +1,4 @@
-//! From the core's errors to Python's, and from Python's signals into long calls.
+//! From the core's errors to Python's exceptions.
 
 use esxcore_core::error::Error;
 use pyo3::prelude::*;
@@ -57,29 +57,5 @@ fn class_name(error: &Error) -> &'static str {
         | Error::WrongState { .. }
         | Error::PageNotFree { .. }
         | Error::Interrupted => "EsxError",
-    }
-}
-
-/// Looks for Python signals from within a call that has let the interpreter go.
-#[derive(Default)]
-pub struct Signals {
-    raised: Option<PyErr>,
-}
-
-impl Signals {
-    /// Runs the handlers of signals that came; what one raises ends the call.
-    pub fn look(&mut self) -> Result<(), Error> {
-        Python::attach(|py| py.check_signals()).map_err(|raised| {
-            self.raised = Some(raised);
-            Error::Interrupted
-        })
-    }
-
-    /// The call's result, or what a signal handler raised.
-    pub fn finish<T>(self, py: Python<'_>, result: Result<T, Error>) -> PyResult<T> {
-        match self.raised {
-            Some(raised) => Err(raised),
-            None => result.map_err(|error| to_py(py, &error, 0)),
-        }
     }
 }

@@ -14,10 +14,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use crate::arrays::{Contents, Ppns, Sink};
-use crate::errors::{Signals, broken, busy, to_py};
+use crate::errors::{broken, busy, to_py};
+use crate::signals::{Pace, Signals};
 use crate::tables::{self, FrameRows, PmapRows};
 
-/// References, picks or loaded pages between two looks for signals.
+/// References or loaded pages between two looks for signals.
 const CHUNK: usize = 1 << 14;
 
 /// A virtual machine as Python names it.
@@ -157,8 +158,10 @@ impl Host {
     fn scan<'py>(&self, py: Python<'py>, pages: u64) -> PyResult<Bound<'py, PyTuple>> {
         let mut report = ScanReport::default();
         self.call(py, |host, signals| {
+            let mut pace = Pace::new();
             while report.picked < pages && !host.vms().is_empty() {
-                report.add(&host.scan((pages - report.picked).min(CHUNK as u64)));
+                let picks = (pages - report.picked).min(u64::from(pace.picks()));
+                report.add(&host.scan(picks));
                 signals.look()?;
             }
             Ok(())
@@ -170,8 +173,9 @@ impl Host {
     fn advance<'py>(&self, py: Python<'py>, ns: u64) -> PyResult<Bound<'py, PyTuple>> {
         let mut report = ScanReport::default();
         self.call(py, |host, signals| {
+            let mut pace = Pace::new();
             host.begin_advance(ns);
-            while !host.advance_some(CHUNK as u32, &mut report) {
+            while !host.advance_some(pace.picks(), &mut report) {
                 signals.look().inspect_err(|_| host.end_advance())?;
             }
             Ok(())

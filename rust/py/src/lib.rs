@@ -5,6 +5,7 @@
 mod arrays;
 mod errors;
 mod host;
+mod signals;
 mod tables;
 
 use esxcore_core::config::PARAMETERS;

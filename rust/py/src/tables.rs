@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::Columns;
-use crate::errors::Signals;
+use crate::signals::Signals;
 
 /// Columns of numbers, a row a virtual machine.
 pub fn vms<'py>(py: Python<'py>, vms: &[Vm], rows: &[VmStats]) -> PyResult<Bound<'py, PyDict>> {

@@ -1,0 +1,60 @@
+//! Ctrl-C in long calls: they are parts, and between two of them Python's signal handlers run.
+
+use std::time::{Duration, Instant};
+
+use esxcore_core::error::Error;
+use pyo3::prelude::*;
+
+use crate::errors::to_py;
+
+/// Looks for Python signals from within a call that has let the interpreter go.
+#[derive(Default)]
+pub struct Signals {
+    raised: Option<PyErr>,
+}
+
+impl Signals {
+    /// Runs the handlers of signals that came; what one raises ends the call.
+    pub fn look(&mut self) -> Result<(), Error> {
+        Python::attach(|py| py.check_signals()).map_err(|raised| {
+            self.raised = Some(raised);
+            Error::Interrupted
+        })
+    }
+
+    /// The call's result, or what a signal handler raised.
+    pub fn finish<T>(self, py: Python<'_>, result: Result<T, Error>) -> PyResult<T> {
+        match self.raised {
+            Some(raised) => Err(raised),
+            None => result.map_err(|error| to_py(py, &error, 0)),
+        }
+    }
+}
+
+/// How much scanning to do between two looks for signals. Chains are short, unless an experiment makes the hash weak;
+/// so the pace is found by the time that parts take. Where a scan is cut does not change its result.
+pub struct Pace {
+    picks: u32,
+    asked: Option<Instant>,
+}
+
+impl Pace {
+    const SHORT: Duration = Duration::from_millis(5);
+    const LONG: Duration = Duration::from_millis(20);
+    const MOST_PICKS: u32 = 1 << 14;
+
+    /// Begins with few picks.
+    pub fn new() -> Self {
+        Self { picks: 16, asked: None }
+    }
+
+    /// Picks for the next part.
+    pub fn picks(&mut self) -> u32 {
+        match self.asked.replace(Instant::now()).map(|asked| asked.elapsed()) {
+            Some(taken) if taken < Self::SHORT => self.picks = (self.picks * 2).min(Self::MOST_PICKS),
+            Some(taken) if taken > Self::LONG => self.picks = (self.picks / 4).max(1),
+            _ => {}
+        }
+        self.picks
+    }
+}
