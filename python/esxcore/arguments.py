@@ -35,22 +35,28 @@ _DEFAULT_RATES: Mapping[str, int] = {
 }
 
 
-def page_numbers(ppns: object, find: Callable[[], tuple[int, str, int]]) -> NDArray[np.uint32]:
-    """Page numbers as a private array of uint32, which no other thread can change meanwhile.
+def page_numbers(
+    ppns: object, find: Callable[[], tuple[int, str, int]]
+) -> NDArray[np.uint32] | NDArray[np.int64]:
+    """Page numbers as the core takes them: uint32 or int64, of shape (references,), contiguous.
 
-    Numbers beyond 32 bits raise the error that the core raises for those beyond the virtual
-    machine; `find` tells its handle, name and pages.
+    The core checks their range; numbers beyond 64 bits, which it cannot take, raise the same error
+    here, for which `find` tells handle, name and pages of the virtual machine.
     """
     numbers = _integers(ppns, "ppns", "page numbers of an integer dtype")
     if numbers.ndim > 1:
         raise ArgumentTypeError(f"ppns: shape {numbers.shape}; expected one page or a 1-D array")
-    for wrong in (numbers.min(), numbers.max()) if numbers.size else ():
-        if not 0 <= int(wrong) < MAX_PAGES:
-            _, vm, pages = find()
-            raise PageRangeError(
-                f'page {wrong} of VM "{vm}" is out of range: it has {pages} pages, 0 to {pages - 1}'
-            )
-    return np.array(numbers, dtype=np.uint32, ndmin=1, copy=True)
+    if numbers.dtype == np.uint32:
+        return np.ascontiguousarray(numbers)
+    if numbers.dtype in (object, np.uint64):
+        for wrong in (numbers.min(), numbers.max()) if numbers.size else ():
+            if not 0 <= int(wrong) < MAX_PAGES:
+                _, vm, pages = find()
+                raise PageRangeError(
+                    f'page {wrong} of VM "{vm}" is out of range:'
+                    f" it has {pages} pages, 0 to {pages - 1}"
+                )
+    return np.ascontiguousarray(numbers, dtype=np.int64)
 
 
 def byte_contents(contents: object) -> NDArray[np.uint8]:

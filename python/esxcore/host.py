@@ -369,7 +369,7 @@ class Host:
             raise UnknownVmError(f"VM {vm.name!r} belongs to another host; use its name here")
         return vm._handle
 
-    def _ppns(self, vm: VmLike, ppns: Ppns) -> NDArray[np.uint32]:
+    def _ppns(self, vm: VmLike, ppns: Ppns) -> NDArray[np.uint32] | NDArray[np.int64]:
         return page_numbers(ppns, lambda: self._core.find(self._ref(vm)))
 
     def _contents(self, contents: ArrayLike) -> NDArray[Any]:

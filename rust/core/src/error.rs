@@ -25,7 +25,7 @@ pub enum Error {
         /// Name of the virtual machine.
         vm: String,
         /// The page asked for.
-        ppn: u32,
+        ppn: i64,
         /// Pages it has.
         pages: u32,
     },

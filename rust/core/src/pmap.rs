@@ -225,10 +225,11 @@ impl Pmap {
         clean + ppns[clean..].iter().take_while(|ppn| word(ppn) & mask == 0).count()
     }
 
-    /// The machine pages of references that do not fault.
-    pub fn mapped(&self, ppns: &[u32]) -> impl Iterator<Item = usize> {
+    /// The machine pages of the references up to the first that faults on a write.
+    pub fn writable<'a>(&'a self, ppns: &'a [u32]) -> impl Iterator<Item = usize> + 'a {
         let entries = self.entries.as_slice();
-        ppns.iter().map(|ppn| entries[*ppn as usize].mapped_index())
+        let found = ppns.iter().map(|ppn| entries[*ppn as usize]);
+        found.take_while(|entry| !entry.faults(Access::Write)).map(Entry::mapped_index)
     }
 
     /// Bytes of memory in use.

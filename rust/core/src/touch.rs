@@ -44,7 +44,7 @@ impl Host {
         let pages = self.memory.vm(vm).pmap().pages();
         match ppns.iter().max() {
             Some(ppn) if *ppn >= pages => {
-                Err(Error::PageOutOfRange { vm: self.vm(vm).name.clone(), ppn: *ppn, pages })
+                Err(Error::PageOutOfRange { vm: self.vm(vm).name.clone(), ppn: i64::from(*ppn), pages })
             }
             _ => Ok(()),
         }

@@ -5,15 +5,33 @@ use numpy::{Element, IntoPyArray, PyArrayMethods, PyReadonlyArray1, PyReadonlyAr
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// Page numbers: uint32, one-dimensional, contiguous.
+/// Page numbers: uint32 or int64, one-dimensional, contiguous.
 #[derive(FromPyObject)]
-pub struct Ppns<'py>(PyReadonlyArray1<'py, u32>);
+pub enum Ppns<'py> {
+    /// As the core has them.
+    Narrow(PyReadonlyArray1<'py, u32>),
+    /// As NumPy has them unless told otherwise.
+    Wide(PyReadonlyArray1<'py, i64>),
+}
 
 impl Ppns<'_> {
-    /// The numbers.
-    pub fn as_slice(&self) -> PyResult<&[u32]> {
-        Ok(self.0.as_slice()?)
+    /// The numbers as a copy, which no other thread can change meanwhile, or the first that is not of 32 bits.
+    pub fn to_vec(&self) -> PyResult<Result<Vec<u32>, i64>> {
+        match self {
+            Self::Narrow(ppns) => Ok(Ok(ppns.as_slice()?.to_vec())),
+            Self::Wide(ppns) => Ok(narrow(ppns.as_slice()?)),
+        }
     }
+}
+
+fn narrow(ppns: &[i64]) -> Result<Vec<u32>, i64> {
+    // One pass over everything is faster than a look at each number.
+    let bits = ppns.iter().fold(0, |seen, ppn| seen | ppn);
+    if u32::try_from(bits).is_err() {
+        let wrong = ppns.iter().find(|ppn| u32::try_from(**ppn).is_err());
+        return Err(wrong.copied().unwrap_or(bits));
+    }
+    Ok(ppns.iter().map(|ppn| *ppn as u32).collect())
 }
 
 /// Page contents: uint8 of shape (pages, 4096), or uint64 tokens of shape (pages,); contiguous.

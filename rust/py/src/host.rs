@@ -110,22 +110,22 @@ impl Host {
 
     /// Accesses pages in turn.
     fn touch(&self, py: Python<'_>, vm: VmRef, ppns: Ppns<'_>, write: bool) -> PyResult<TouchRow> {
-        let ppns = ppns.as_slice()?;
+        let ppns = self.ppns(py, &vm, &ppns)?;
         let access = if write { Access::Write } else { Access::Read };
         let report =
-            self.in_chunks(py, &vm, ppns, |host, id, from, to| host.touch(id, &ppns[from..to], access))?;
+            self.in_chunks(py, &vm, &ppns, |host, id, from, to| host.touch(id, &ppns[from..to], access))?;
         Ok(row(&report))
     }
 
     /// Writes pages in turn.
     fn write(&self, py: Python<'_>, vm: VmRef, ppns: Ppns<'_>, contents: Contents<'_>) -> PyResult<TouchRow> {
-        let (ppns, contents) = (ppns.as_slice()?, contents.as_batch()?);
+        let (ppns, contents) = (self.ppns(py, &vm, &ppns)?, contents.as_batch()?);
         if contents.len() != ppns.len() {
             let error = Error::BatchMismatch { contents: contents.len(), pages: ppns.len() };
             return Err(to_py(py, &error, 0));
         }
         self.call(py, |host, _| host.check_contents(contents))?;
-        let report = self.in_chunks(py, &vm, ppns, |host, id, from, to| {
+        let report = self.in_chunks(py, &vm, &ppns, |host, id, from, to| {
             host.write(id, &ppns[from..to], contents.range(from, to))
         })?;
         served(py, &report)?;
@@ -134,9 +134,9 @@ impl Host {
 
     /// Reads pages in turn.
     fn read<'py>(&self, py: Python<'py>, vm: VmRef, ppns: Ppns<'_>) -> PyResult<Bound<'py, PyAny>> {
-        let ppns = ppns.as_slice()?;
+        let ppns = self.ppns(py, &vm, &ppns)?;
         let mut sink = self.sink(py, ppns.len())?;
-        let report = self.in_chunks(py, &vm, ppns, |host, id, from, to| {
+        let report = self.in_chunks(py, &vm, &ppns, |host, id, from, to| {
             host.read(id, &ppns[from..to], |page| sink.take(page))
         })?;
         served(py, &report)?;
@@ -145,9 +145,10 @@ impl Host {
 
     /// What pages hold, without accessing them.
     fn peek<'py>(&self, py: Python<'py>, vm: VmRef, ppns: Ppns<'_>) -> PyResult<Bound<'py, PyAny>> {
-        let ppns = ppns.as_slice()?;
+        let ppns = self.ppns(py, &vm, &ppns)?;
         let mut sink = self.sink(py, ppns.len())?;
-        self.in_chunks(py, &vm, ppns, |host, id, from, to| {
+        self.in_chunks(py, &vm, &ppns, |host, id, from, to| {
+            host.check_ppns(id, &ppns[from..to])?;
             ppns[from..to].iter().for_each(|ppn| sink.take(host.peek(id, Ppn(*ppn))));
             Ok(TouchReport { done: to - from, ..TouchReport::default() })
         })?;
@@ -286,7 +287,9 @@ impl Host {
     ) -> PyResult<TouchReport> {
         self.call(py, |host, signals| {
             let id = find(host, vm)?;
-            host.check_ppns(id, ppns)?;
+            if ppns.len() > CHUNK {
+                host.check_ppns(id, ppns)?; // all of them before the first is served
+            }
             let mut report = TouchReport::default();
             while report.done < ppns.len() && report.stopped.is_none() {
                 if report.done > 0 {
@@ -298,6 +301,16 @@ impl Host {
                 report.stopped = part.stopped;
             }
             Ok(report)
+        })
+    }
+
+    /// Page numbers of 32 bits.
+    fn ppns(&self, py: Python<'_>, vm: &VmRef, ppns: &Ppns<'_>) -> PyResult<Vec<u32>> {
+        ppns.to_vec()?.or_else(|ppn| {
+            self.call(py, |host, _| {
+                let vm = host.vm(find(host, vm)?);
+                Err(Error::PageOutOfRange { vm: vm.name.clone(), ppn, pages: vm.max_pages })
+            })
         })
     }
 

@@ -22,7 +22,7 @@ use crate::hash::{DomainSalt, PageHash, PageHasher};
 use crate::machine::Machine;
 use crate::pmap::{Entry, Pmap, State};
 use crate::swapfile::SwapFile;
-use crate::types::{Access, Mpn, PageView, Ppn, Pulse, VmId};
+use crate::types::{Mpn, PageView, Ppn, Pulse, VmId};
 
 /// All memory of a host: the machine's pages, what they hold, and who has them.
 #[derive(Debug)]
@@ -248,8 +248,7 @@ impl Memory {
     /// Gives fresh content to the pages of the first references that do not fault on a write; returns how many.
     pub fn stamp_run(&mut self, vm: VmId, ppns: &[u32]) -> usize {
         let pmap = &self.vms[vm.index()].as_ref().expect("the host names only VMs that are powered on").pmap;
-        let run = pmap.run_length(ppns, Access::Write);
-        self.content.stamp_all(pmap.mapped(&ppns[..run]))
+        self.content.stamp_all(pmap.writable(ppns))
     }
 
     /// Stores content into a page on which writes do not fault.
