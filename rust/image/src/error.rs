@@ -145,6 +145,9 @@ pub enum Error {
         /// The names of formats.
         expected: String,
     },
+    /// The caller ended a long call.
+    #[error("interrupted")]
+    Interrupted,
     /// Pages beyond the end of an image.
     #[error("pages {first} to {} are out of range: the image has {pages}", first + count - 1)]
     OutOfRange {
@@ -158,11 +161,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same fact, said of a file.
+    /// The same fact, said of a file; an interruption is about none.
     #[must_use]
     pub fn in_file(self, path: &Path) -> Self {
         match self {
-            Self::InFile { .. } => self,
+            Self::InFile { .. } | Self::Interrupted => self,
             fact => Self::InFile { path: path.to_path_buf(), fact: Box::new(fact) },
         }
     }

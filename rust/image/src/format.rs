@@ -95,7 +95,7 @@ const A_DISK: &str = "it holds a disk; give an image of memory";
 const UNPACK: &str = "unpack it first";
 
 /// Begins of formats that are not read: their bytes, their name and what to do.
-const NOT_READ: [(&[u8], &str, &str); 35] = [
+const NOT_READ: [(&[u8], &str, &str); 32] = [
     (b"KDUMP   ", "a compressed kdump file", DUMP_AGAIN),
     (b"DISKDUMP", "a diskdump file", DUMP_AGAIN),
     (b"makedumpfile", "a flattened kdump file", DUMP_AGAIN),
@@ -114,10 +114,7 @@ const NOT_READ: [(&[u8], &str, &str); 35] = [
     (b"\x7fVirtualBox SavedState", "a saved VirtualBox state", "use VBoxManage debugvm NAME dumpvmcore"),
     (b"MDMP", "a Windows minidump", FROM_HYPERVISOR),
     (&[0x1f, 0x8b, 0x08], "compressed by gzip", UNPACK),
-    (b"BZh1", "compressed by bzip2", UNPACK),
-    (b"BZh2", "compressed by bzip2", UNPACK),
-    (b"BZh6", "compressed by bzip2", UNPACK),
-    (b"BZh9", "compressed by bzip2", UNPACK),
+    (b"BZh", "compressed by bzip2", UNPACK),
     (b"\xfd7zXZ\0", "compressed by xz", UNPACK),
     (&[0x28, 0xb5, 0x2f, 0xfd], "compressed by zstd", UNPACK),
     (&[0x04, 0x22, 0x4d, 0x18], "compressed by lz4", UNPACK),

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::format::{self, Format, HEAD_BYTES};
 use crate::formats::{elf, libvirt, lime, migration, raw, vmware};
 use crate::map::{Builder, Devices, Region, Run, SegmentMap};
-use crate::source::Source;
+use crate::source::{Pulse, Source};
 
 /// How to open an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,11 +45,20 @@ impl Image {
     ///
     /// [`Error::InFile`] with the path and what is wrong with the file.
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
+        Self::open_with(path, options, &mut || Ok(()))
+    }
+
+    /// As [`Image::open`], with `pulse` called every 2^15 pages of a stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`Image::open`], and what `pulse` returns.
+    pub fn open_with(path: &Path, options: &Options, pulse: Pulse<'_>) -> Result<Self, Error> {
         let named = |error: Error| error.in_file(path);
         let source = Source::open(path).map_err(named)?;
         let format = format_of(&source, Some(path), options).map_err(named)?;
         let table = if format == Format::Vmem { table_beside(path)? } else { vmware::Table::default() };
-        let map = parse(&source, format, &table, options.devices).map_err(named)?;
+        let map = parse(&source, format, &table, options.devices, pulse).map_err(named)?;
         let map = map.within(&source.extents().map_err(named)?);
         Ok(Self { path: Some(path.to_path_buf()), format, source, map })
     }
@@ -79,7 +88,7 @@ impl Image {
         }
         let format = format_of(&source, None, options)?;
         let table = beside.map(|beside| vmware::Table::read(&Source::Bytes(beside))).transpose()?;
-        let map = parse(&source, format, &table.unwrap_or_default(), options.devices)?;
+        let map = parse(&source, format, &table.unwrap_or_default(), options.devices, &mut || Ok(()))?;
         Ok(Self { path: None, format, source, map })
     }
 
@@ -187,6 +196,7 @@ fn parse(
     format: Format,
     table: &vmware::Table,
     devices: Devices,
+    pulse: Pulse<'_>,
 ) -> Result<SegmentMap, Error> {
     let builder = Builder::new(source, devices);
     match format {
@@ -195,8 +205,8 @@ fn parse(
         Format::Lime => lime::parse(source, builder),
         Format::Vmem => vmware::parse(source, table, builder),
         Format::Vmss => vmware::parse_inside(source, builder),
-        Format::Migration => migration::parse(source, 0, builder),
-        Format::LibvirtSave => libvirt::parse(source, builder),
+        Format::Migration => migration::parse(source, 0, builder, pulse),
+        Format::LibvirtSave => libvirt::parse(source, builder, pulse),
     }
 }
 

@@ -24,6 +24,9 @@ use crate::error::Error;
 /// Bytes that a cursor reads ahead: many records of zero pages, and little to waste where 4096 bytes are skipped.
 const WINDOW_BYTES: u64 = 1024;
 
+/// Called now and then by long walks over a file; an error, such as [`Error::Interrupted`], ends the walk.
+pub type Pulse<'a> = &'a mut dyn FnMut() -> Result<(), Error>;
+
 /// The bytes of an image.
 #[derive(Debug)]
 pub enum Source {

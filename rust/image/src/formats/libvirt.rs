@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::error::Error;
 use crate::formats::migration;
 use crate::map::{Builder, SegmentMap};
-use crate::source::Source;
+use crate::source::{Pulse, Source};
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -36,7 +36,7 @@ const COMPRESSIONS: [&str; 7] = ["none", "gzip", "bzip2", "xz", "lzop", "zstd", 
 /// # Errors
 ///
 /// [`Error::Header`], [`Error::NotReadFeature`], and those of [`migration::parse`].
-pub fn parse(source: &Source, builder: Builder) -> Result<SegmentMap, Error> {
+pub fn parse(source: &Source, builder: Builder, pulse: Pulse<'_>) -> Result<SegmentMap, Error> {
     let header: Header = source.read("a libvirt save header", 0)?;
     let refuse = |what, offset, value: String, expected| Err(Error::Header { what, offset, value, expected });
     match header.magic {
@@ -63,5 +63,5 @@ pub fn parse(source: &Source, builder: Builder) -> Result<SegmentMap, Error> {
     }
     let stream = size_of::<Header>() as u64 + u64::from(header.xml_bytes.get());
     source.check("the guest's XML", size_of::<Header>() as u64, header.xml_bytes.get().into())?;
-    migration::parse(source, stream, builder)
+    migration::parse(source, stream, builder, pulse)
 }

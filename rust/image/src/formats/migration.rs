@@ -15,12 +15,13 @@
 
 use std::collections::HashMap;
 
+use esxcore_core::types::PULSE_PAGES;
 use zerocopy::big_endian::{U16, U32, U64};
 
 use crate::error::Error;
 use crate::formats::overlay::Overlay;
 use crate::map::{Builder, PAGE_BYTES, Region, RegionKind, SegmentMap};
-use crate::source::{Cursor, Source};
+use crate::source::{Cursor, Pulse, Source};
 
 const MAGIC: u32 = u32::from_be_bytes(*b"QEVM");
 const VERSION: u32 = 3;
@@ -77,6 +78,9 @@ struct Walk<'a> {
     current: Option<usize>,
     /// Number of the section `ram`, once it began.
     ram: Option<u32>,
+    /// Records read.
+    read: usize,
+    pulse: Pulse<'a>,
 }
 
 /// The map of a migration stream that begins at byte `start`.
@@ -84,10 +88,16 @@ struct Walk<'a> {
 /// # Errors
 ///
 /// [`Error::Header`], [`Error::Truncated`], [`Error::NotReadFeature`], [`Error::NoMemory`], and those of
-/// [`Builder::region`] and [`Builder::segment`].
-pub fn parse(source: &Source, start: u64, mut builder: Builder) -> Result<SegmentMap, Error> {
+/// [`Builder::region`] and [`Builder::segment`]; what `pulse` returns.
+pub fn parse(
+    source: &Source,
+    start: u64,
+    mut builder: Builder,
+    pulse: Pulse<'_>,
+) -> Result<SegmentMap, Error> {
     let cursor = Cursor::new(source, start);
-    let mut walk = Walk { cursor, blocks: vec![], numbers: HashMap::new(), current: None, ram: None };
+    let mut walk =
+        Walk { cursor, blocks: vec![], numbers: HashMap::new(), current: None, ram: None, read: 0, pulse };
     walk.header()?;
     while walk.section()? {}
     for Block { name, pages, places } in walk.blocks {
@@ -221,7 +231,12 @@ impl Walk<'_> {
 
     /// Reads records up to the one that ends a section, and the footer if there is one.
     fn records(&mut self) -> Result<(), Error> {
-        while self.record()? {}
+        while self.record()? {
+            self.read += 1;
+            if self.read.is_multiple_of(PULSE_PAGES) {
+                (self.pulse)()?;
+            }
+        }
         if !self.cursor.is_at_end() && self.cursor.peek("a footer")? == section::FOOTER {
             self.cursor.skip("a footer", 1)?;
             let at = self.cursor.at();
