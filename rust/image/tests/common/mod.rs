@@ -3,7 +3,7 @@
 
 use esxcore_core::types::{PAGE_SIZE, Page, ZERO_PAGE};
 use esxcore_image::error::Error;
-use esxcore_image::format::Format;
+use esxcore_image::format::{FORMATS, Format};
 use esxcore_image::image::{Image, Options};
 use esxcore_image::map::{RunKind, zero_pages};
 
@@ -324,4 +324,28 @@ pub fn read_whole(image: &Image, size: usize) -> u64 {
     let regions: u64 = image.map().regions().iter().map(|region| region.pages).sum();
     assert_eq!(regions, u64::from(image.pages()));
     data
+}
+
+/// A case of the fuzzer: a byte that names the format (any other: found out), two that say how many bytes of the rest
+/// are the file beside a vmem file, and the bytes.
+pub fn case(sample: &Sample) -> Vec<u8> {
+    let format = FORMATS.iter().position(|format| *format == sample.format).unwrap() as u8;
+    let beside = sample.beside.as_deref().unwrap_or_default();
+    let mut case = vec![format];
+    case.extend((beside.len() as u16).to_le_bytes());
+    case.extend(beside);
+    case.extend(&sample.bytes);
+    case
+}
+
+/// Reads the image of a case whole, if it is one.
+pub fn check_case(case: &[u8]) {
+    let Some((head, rest)) = case.split_first_chunk::<3>() else { return };
+    let beside = usize::from(u16::from_le_bytes([head[1], head[2]])).min(rest.len());
+    let (beside, bytes) = rest.split_at(beside);
+    let options = Options { format: FORMATS.get(usize::from(head[0])).copied(), ..Options::default() };
+    let beside = (!beside.is_empty()).then(|| beside.to_vec());
+    if let Ok(image) = Image::from_bytes_and_table(bytes.to_vec(), beside, &options) {
+        read_whole(&image, bytes.len());
+    }
 }
