@@ -213,6 +213,7 @@ impl Memory {
 
     /// One pmap entry.
     #[must_use]
+    #[inline]
     pub fn entry(&self, vm: VmId, ppn: Ppn) -> Entry {
         self.vm(vm).pmap.get(ppn)
     }

@@ -77,6 +77,7 @@ impl Candidate {
 /// What the look-ups will need is read first, each kind for all pages in a row: these loads do not depend on each other,
 /// so the processor has many of them in flight.
 pub fn scan_batch(memory: &mut Memory, picks: &[(VmId, Ppn)], report: &mut ScanReport) {
+    black_box(picks.iter().filter(|(vm, ppn)| memory.entry(*vm, *ppn).is_ineligible()).count());
     let mut candidates: Vec<Candidate> =
         picks.iter().filter_map(|pick| Candidate::new(memory, *pick)).collect();
     hash_all(memory, &mut candidates);
