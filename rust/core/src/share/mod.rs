@@ -122,12 +122,8 @@ impl Scanner {
     /// Scans the next `picks` pages of the host: each time of the virtual machine whose pass has got least far, so that
     /// passes over all of them end together.
     pub fn scan_host(&mut self, memory: &mut Memory, picks: u64) -> ScanReport {
-        let mut ids: Vec<VmId> = memory.vms().map(|(vm, _)| vm).collect();
-        ids.retain(|vm| self.walks[vm.index()].is_some());
-        if ids.is_empty() {
-            return ScanReport::default();
-        }
-        let mut field = order::Field::new(ids.into_iter().map(|vm| (self.walk(vm).progress(), vm)));
+        let walks = memory.vms().map(|(vm, _)| (self.walk(vm).progress(), vm));
+        let Some(mut field) = order::Field::new(walks) else { return ScanReport::default() };
         self.scan_in_batches(memory, picks, |walks| {
             let vm = field.hindmost();
             let walk = walks[vm.index()].as_mut().expect("every VM that is powered on was added");

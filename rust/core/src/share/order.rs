@@ -114,27 +114,28 @@ impl Ord for Progress {
 
 /// Walks side by side; ties go to the lower slot.
 pub struct Field {
+    hindmost: (Progress, VmId),
     rest: BinaryHeap<Reverse<(Progress, VmId)>>,
-    turn: VmId,
 }
 
 impl Field {
-    /// A field of at least one walk.
-    pub fn new(walks: impl Iterator<Item = (Progress, VmId)>) -> Self {
-        Self { rest: walks.map(Reverse).collect(), turn: VmId(0) }
+    /// A field of walks, if there is any.
+    pub fn new(walks: impl Iterator<Item = (Progress, VmId)>) -> Option<Self> {
+        let mut rest: BinaryHeap<_> = walks.map(Reverse).collect();
+        rest.pop().map(|Reverse(hindmost)| Self { hindmost, rest })
     }
 
-    /// The walk that is least far; it has to `advance` before the next question.
-    pub fn hindmost(&mut self) -> VmId {
-        let Reverse((_, vm)) =
-            self.rest.pop().unwrap_or(Reverse((Progress { picked: 0, pages: 1 }, self.turn)));
-        self.turn = vm;
-        vm
+    /// The walk that is least far.
+    pub fn hindmost(&self) -> VmId {
+        self.hindmost.1
     }
 
     /// The hindmost walk is that far now.
     pub fn advance(&mut self, progress: Progress) {
-        self.rest.push(Reverse((progress, self.turn)));
+        self.hindmost.0 = progress;
+        if let Some(mut next) = self.rest.peek_mut().filter(|next| next.0 < self.hindmost) {
+            std::mem::swap(&mut next.0, &mut self.hindmost);
+        }
     }
 }
 
@@ -170,7 +171,8 @@ mod tests {
         let sizes = [10u32, 1000, 1, 400];
         let mut walks: Vec<Walk> =
             sizes.iter().map(|n| Walk::new(ScanOrder::Permutation, &seed, 0, *n)).collect();
-        let mut field = Field::new(walks.iter().zip(0..).map(|(walk, vm)| (walk.progress(), VmId(vm))));
+        let starts = walks.iter().zip(0..).map(|(walk, vm)| (walk.progress(), VmId(vm)));
+        let mut field = Field::new(starts).expect("four walks");
         for _ in 0..sizes.iter().sum::<u32>() {
             let walk = &mut walks[field.hindmost().index()];
             walk.step();
