@@ -27,6 +27,7 @@ Ppns: TypeAlias = SupportsIndex | Sequence[int] | NDArray[np.integer[Any]]
 """One page number, or a 1-D array of them."""
 
 MEMINFO = Path("/proc/meminfo")
+_LONGEST_NAME = 255
 _TOKENS = "0 to 2**63 - 1"
 _DEFAULT_RATES: Mapping[str, int] = {
     name: int(value)
@@ -80,7 +81,8 @@ def token_contents(contents: object) -> NDArray[np.uint64]:
     for wrong in (tokens.min(), tokens.max()) if tokens.size else ():
         if not 0 <= int(wrong) < 2**63:
             raise ContentError(f"contents: token {wrong}; expected {_TOKENS}")
-    return np.ascontiguousarray(tokens, dtype=np.uint64)
+    # A copy: what was checked is what the core takes, whatever another thread does meanwhile.
+    return np.array(tokens, dtype=np.uint64)
 
 
 def one_page(data: object) -> NDArray[Any] | list[int]:
@@ -116,7 +118,7 @@ def seed_sequence(seed: object) -> np.random.SeedSequence:
 
 def choice(value: object, what: str, choices: tuple[str, ...]) -> object:
     """The value, if it is one of the choices."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ConfigError(f"{what}: {value!r}; expected one of {', '.join(map(repr, choices))}")
     return value
 
@@ -138,7 +140,7 @@ def scan_rate(value: object, what: str, sharing: bool) -> int:
 
 def salt_name(salt: object) -> str:
     """The text, if it names a sharing domain."""
-    if not isinstance(salt, str) or not salt:
+    if not isinstance(salt, str) or not salt.isprintable() or not 1 <= len(salt) <= _LONGEST_NAME:
         raise ArgumentTypeError(f"salt: {salt!r}; expected 'none', 'per-vm' or a group's name")
     return salt
 
@@ -160,16 +162,37 @@ def need_real_memory(wanted: int, what: str) -> None:
         )
 
 
+def vm_name(name: object) -> str:
+    """The text, if a virtual machine can be named so: 1 to 255 printable characters."""
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"name: {name!r}; expected text")
+    if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ConfigError(
+            f"name: {name[:40]!r}; expected 1 to {_LONGEST_NAME} printable characters"
+        )
+    return name
+
+
 def _integers(values: object, what: str, expected: str) -> NDArray[Any]:
-    try:
-        array = np.asarray(values)
-    except (ValueError, OverflowError):
-        raise ArgumentTypeError(f"{what}: {values!r}; expected {expected}") from None
-    if array.size == 0 and not isinstance(values, np.ndarray):
-        return array.astype(np.uint64)  # an empty list has no dtype of its own
-    listed = array.dtype == object and not isinstance(values, np.ndarray)
-    if listed and all(type(value) is int for value in array.flat):
-        return array  # integers beyond 64 bits, which the range check words
-    if array.dtype.kind not in "iu":
+    if isinstance(values, np.ma.MaskedArray):
+        raise ArgumentTypeError(f"{what}: a masked array; expected {expected}, none of them masked")
+    array = values if isinstance(values, np.ndarray) else _listed(values, what, expected)
+    if array.dtype.kind not in "iu" and not (array.dtype == object and array is not values):
         raise ArgumentTypeError(f"{what}: dtype {array.dtype}; expected {expected}")
     return array
+
+
+def _listed(values: object, what: str, expected: str) -> NDArray[Any]:
+    """A list as an array: of 64 bits where they are enough, of Python integers otherwise."""
+    try:
+        array = np.asarray(values)
+        items = np.asarray(values, dtype=object)
+    except (ValueError, OverflowError, TypeError):
+        raise ArgumentTypeError(f"{what}: {values!r}; expected {expected}") from None
+    if array.size == 0:
+        return array.astype(np.uint64)  # an empty list has no dtype of its own
+    for item in items.flat:
+        if isinstance(item, bool | np.bool_) or not isinstance(item, int | np.integer):
+            kind = array.dtype if array.dtype != object else type(item).__name__
+            raise ArgumentTypeError(f"{what}: {item!r} of dtype {kind}; expected {expected}")
+    return array if array.dtype.kind in "iu" else items

@@ -12,7 +12,6 @@ every mechanism unchanged.
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
@@ -32,13 +31,17 @@ from esxcore.arguments import (
     seed_sequence,
     token_contents,
     unwrap,
+    vm_name,
 )
-from esxcore.config import parse_pages, size_text
+from esxcore.config import PAGE_SIZE, parse_pages, size_text
 from esxcore.errors import ArgumentTypeError, ConfigError, HostBusyError, UnknownVmError
 from esxcore.reports import ScanReport, TouchReport
 from esxcore.vm import Vm
 
 VmLike: TypeAlias = Vm | str
+_NUMBERS = np.integer | np.floating
+_MUCH = 2**26
+"""Bytes of a result from which it is asked whether real memory has them."""
 
 
 class Host:
@@ -65,7 +68,7 @@ class Host:
         ``"per-vm"`` with nobody, any other text with those of the same text.
     hash_path : {"fastest", "portable"}
         Hash pages with the processor's AES rounds if it has them, or alike on every processor. Only
-        hash values depend on it.
+        hash values depend on it, unless `hash_mask` makes different pages collide.
     hash_mask : int
         What is kept of a page's 64-bit hash. A seam for experiments: fewer bits make collisions
         happen.
@@ -151,8 +154,7 @@ class Host:
         RealMemoryError
             If the system does not have the real memory behind that many simulated pages.
         """
-        if not name or not isinstance(name, str):
-            raise ArgumentTypeError(f"name: {name!r}; expected text")
+        name = vm_name(name)
         pages = None if contents is None else self._contents(contents)
         if max is not None:
             max_pages = parse_pages(max, "max")
@@ -165,7 +167,10 @@ class Host:
         return Vm(self, self._core.power_on(name, max_pages, pages, domain), max_pages)
 
     def power_off(self, vm: VmLike) -> None:
-        """Powers off a virtual machine and frees all its pages. Cost: one visit of each page."""
+        """Powers off a virtual machine and frees all its pages. Cost: one visit of each page.
+
+        After Ctrl-C the machine is gone; the next call on the host frees what is left of it first.
+        """
         self._core.power_off(self._ref(vm))
 
     def vm(self, name: str) -> Vm:
@@ -236,11 +241,11 @@ class Host:
         OutOfMachineMemoryError
             If no machine page is left for a first touch; `done` pages were read.
         """
-        return unwrap(self._core.read(self._ref(vm), self._ppns(vm, ppns)), ppns)
+        return unwrap(self._core.read(self._ref(vm), self._wanted(vm, ppns)), ppns)
 
     def peek(self, vm: VmLike, ppns: Ppns) -> Any:
         """What the guest would read, as `read` returns it; not an access, so nothing changes."""
-        return unwrap(self._core.peek(self._ref(vm), self._ppns(vm, ppns)), ppns)
+        return unwrap(self._core.peek(self._ref(vm), self._wanted(vm, ppns)), ppns)
 
     def scan(self, pages: SupportsIndex) -> ScanReport:
         """Scans pages for sharing now (paper, section 4.3).
@@ -271,9 +276,9 @@ class Host:
             What the scanner did in this time. After Ctrl-C, the host is at the second it has
             reached.
         """
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float | np.number):
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float | _NUMBERS):
             raise ArgumentTypeError(f"seconds: {seconds!r}; expected a number")
-        if not math.isfinite(seconds) or not 0 <= seconds <= 2**33:
+        if not 0 <= seconds <= 2**33:  # nor is NaN
             raise ConfigError(f"seconds: {seconds!r}; expected a number from 0 to 2**33")
         return ScanReport(*self._core.advance(round(float(seconds) * 1e9)))
 
@@ -345,6 +350,9 @@ class Host:
         """The state as 32 hexadecimal digits, equal for hosts of one seed and history."""
         return self._core.digest()
 
+    def __reduce__(self) -> str:
+        raise TypeError("a Host cannot be pickled; Host.fork() copies it within a process")
+
     def __copy__(self) -> Host:
         return self.fork()
 
@@ -362,6 +370,8 @@ class Host:
 
     def _ref(self, vm: VmLike) -> tuple[int, str] | str:
         if isinstance(vm, str):
+            if not vm.isprintable():  # so that it can be said to the core at all
+                raise UnknownVmError(f"no VM {vm!r} is powered on")
             return vm
         if not isinstance(vm, Vm):
             raise ArgumentTypeError(f"vm: {vm!r}; expected a Vm or the name of one")
@@ -371,6 +381,14 @@ class Host:
 
     def _ppns(self, vm: VmLike, ppns: Ppns) -> NDArray[np.uint32] | NDArray[np.int64]:
         return page_numbers(ppns, lambda: self._core.find(self._ref(vm)))
+
+    def _wanted(self, vm: VmLike, ppns: Ppns) -> NDArray[np.uint32] | NDArray[np.int64]:
+        """Page numbers whose contents fit into real memory."""
+        count = ppns.size if isinstance(ppns, np.ndarray) else 0  # a list that long exists already
+        wanted = count * (PAGE_SIZE if self.content == "bytes" else 8)
+        if wanted > _MUCH:
+            need_real_memory(wanted, f"an array of {count} pages")
+        return self._ppns(vm, ppns)
 
     def _contents(self, contents: ArrayLike) -> NDArray[Any]:
         return byte_contents(contents) if self.content == "bytes" else token_contents(contents)

@@ -22,6 +22,7 @@ pub fn audit(memory: &Memory, pulse: Pulse<'_>) -> Result<(), Error> {
     }
     audit_machine(memory, &owners, pulse)?;
     audit_chains(memory, pulse)?;
+    check("I1", memory.machine().is_consistent(), || "the set of free pages contradicts itself".into())?;
     let used = memory.swapfile().used_slots() as usize;
     check("I6", owners.slots.iter().filter(|owners| **owners == 1).count() == used, || {
         format!("{used} swap slots are in use but pages own another number of them")
@@ -31,13 +32,16 @@ pub fn audit(memory: &Memory, pulse: Pulse<'_>) -> Result<(), Error> {
 /// How many pmap entries name each machine page and swap slot.
 struct Owners {
     pages: Vec<u32>,
+    /// The sharing domain of the first owner.
+    domains: Vec<u32>,
     slots: Vec<u8>,
 }
 
 impl Owners {
     fn new(memory: &Memory) -> Self {
         let slots = if memory.swapfile().used_slots() == 0 { 0 } else { memory.swapfile().slots() };
-        Self { pages: vec![0; memory.machine().pages() as usize], slots: vec![0; slots as usize] }
+        let pages = memory.machine().pages() as usize;
+        Self { pages: vec![0; pages], domains: vec![0; pages], slots: vec![0; slots as usize] }
     }
 }
 
@@ -82,7 +86,15 @@ fn audit_entry(
         }
         State::Shared(mpn) => {
             owners.pages[mpn.index()] += 1;
-            audit_sharer(memory, vm, mpn, owners.pages[mpn.index()] == 1, page)
+            let first = owners.pages[mpn.index()] == 1;
+            let domain = memory.vm(vm).domain();
+            if first {
+                owners.domains[mpn.index()] = domain;
+            }
+            check("I4", owners.domains[mpn.index()] == domain, || {
+                format!("{} is shared across domains", page())
+            })?;
+            audit_sharer(memory, vm, mpn, first, page)
         }
         State::Swapped(slot) => {
             let owners = owners.slots.get_mut(slot.index());
@@ -136,7 +148,10 @@ fn audit_machine(memory: &Memory, owners: &Owners, pulse: Pulse<'_>) -> Result<(
                 found.hint_frames += 1;
                 audit_hint(memory, mpn, vm, ppn)?;
             }
-            FrameView::Shared { .. } => {
+            FrameView::Shared { is_zero, .. } => {
+                check("I4", is_zero == memory.content().page(mpn.index()).is_zero(), || {
+                    format!("shared machine page {} is wrongly marked as zero or not", mpn.0)
+                })?;
                 let count = frames.count(mpn);
                 check("I2", count == *owners && count > 0, || {
                     format!("shared machine page {} counts {count} and has {owners} owners", mpn.0)
@@ -174,14 +189,19 @@ fn add_shared(totals: &mut Totals, memory: &Memory, mpn: Mpn, count: u32) {
 /// Every frame is in the one chain of its hash.
 fn audit_chains(memory: &Memory, pulse: Pulse<'_>) -> Result<(), Error> {
     let frames = memory.frames();
+    let mut shared = vec![];
     let (mut met, all) = (0, frames.totals().hint_frames + frames.totals().shared_frames);
     for chain in 0..frames.chains() {
         if chain % PULSE_PAGES == 0 {
             pulse()?;
         }
         let mut at = frames.head(chain);
+        shared.clear();
         while let Some(mpn) = at {
             met += 1;
+            if let FrameView::Shared { hash, .. } = frames.get(mpn) {
+                shared.push(hash);
+            }
             let hash = match frames.get(mpn) {
                 FrameView::None => None,
                 FrameView::Hint { hash, .. } | FrameView::Shared { hash, .. } => Some(truncated(hash)),
@@ -191,6 +211,10 @@ fn audit_chains(memory: &Memory, pulse: Pulse<'_>) -> Result<(), Error> {
             })?;
             at = frames.next(mpn);
         }
+        shared.sort_unstable();
+        check("I4", shared.windows(2).all(|pair| pair[0] != pair[1]), || {
+            format!("two shared frames of chain {chain} have the same hash")
+        })?;
     }
     check("I5", met == all, || format!("{all} frames are in use but {met} are in chains"))
 }

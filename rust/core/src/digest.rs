@@ -1,7 +1,7 @@
 //! A host's state as one number, to compare hosts with.
 //!
-//! Two hosts of one seed with the same history have the same digest: on any machine, however batches were cut, whichever
-//! function hashed the pages. So it leaves out hash values, and the order of chains that follows from them.
+//! Two hosts of one seed with the same history have the same digest: on any machine, however batches were cut, and as
+//! long as no mask makes different pages collide, whichever function hashed the pages. So it leaves out hash values, and the order of chains that follows from them.
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -29,7 +29,8 @@ impl Host {
     }
 
     fn machine_digest(&self, state: &mut Xxh3, pulse: Pulse<'_>) -> Result<(), Error> {
-        let facts = (&self.time, self.departed, self.scanner.totals(), self.memory.content().stamps_made());
+        let time = (self.time.now_ns, &self.time.scans_due);
+        let facts = (time, self.departed, self.scanner.totals(), self.memory.content().stamps_made());
         state.update(format!("{facts:?}").as_bytes());
         for words in self.memory.machine().free_words().chunks(PULSE_PAGES) {
             pulse()?;

@@ -51,6 +51,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The virtual machine that a handle stood for is powered off.
+    #[error("VM {name:?} of this handle is powered off")]
+    HandleOfNone {
+        /// Its name.
+        name: String,
+    },
     /// A virtual machine of that name is powered on already.
     #[error("a VM {name:?} is powered on already")]
     DuplicateVm {

@@ -26,6 +26,8 @@ pub struct Host {
     pub(crate) time: Time,
     /// What happened to virtual machines that are gone.
     pub(crate) departed: Counts,
+    /// Virtual machines that are gone, and how far their pages are freed.
+    leaving: Vec<(VmId, Ppn)>,
     powered_on: u64,
     domains: HashMap<String, u32>,
     next_domain: u32,
@@ -68,6 +70,7 @@ impl Host {
             vms: vec![],
             time: Time::default(),
             departed: Counts::default(),
+            leaving: vec![],
             powered_on: 0,
             domains: HashMap::new(),
             next_domain: 1,
@@ -180,14 +183,31 @@ impl Host {
 
     /// Powers off a virtual machine; all its pages are freed. Cost: one visit of each page.
     pub fn power_off(&mut self, vm: VmId) {
+        self.begin_power_off(vm);
+        while !self.power_off_some(u32::MAX) {}
+    }
+
+    /// Powers off a virtual machine: it is gone, but its pages are still to be freed.
+    pub fn begin_power_off(&mut self, vm: VmId) {
         self.forget(vm);
-        let counts = self.memory.remove_vm(vm);
-        self.departed.add(&counts);
+        self.leaving.push((vm, Ppn(0)));
+    }
+
+    /// Frees up to `pages` pages of virtual machines that are gone; returns whether none is left.
+    pub fn power_off_some(&mut self, pages: u32) -> bool {
+        let Some((vm, from)) = self.leaving.pop() else { return true };
+        match self.memory.release_some(vm, from, pages) {
+            Some(next) => self.leaving.push((vm, next)),
+            None => self.departed.add(&self.memory.remove_vm(vm)),
+        }
+        self.leaving.is_empty()
     }
 
     /// Takes the last power-on back, as if it had not been.
     pub fn cancel_power_on(&mut self, vm: VmId) {
         self.forget(vm);
+        self.next_domain = self.next_domain.min(self.memory.vm(vm).domain().max(1));
+        self.domains.retain(|_, domain| *domain < self.next_domain);
         self.memory.remove_vm(vm);
         self.powered_on -= 1;
     }
@@ -206,11 +226,6 @@ impl Host {
     /// Sets out to let `ns` nanoseconds pass.
     pub fn begin_advance(&mut self, ns: u64) {
         self.time.goal_ns = self.time.now_ns.saturating_add(ns);
-    }
-
-    /// Gives up the rest of the time that was to pass; what is due by now is done first in the next advance.
-    pub fn end_advance(&mut self) {
-        self.time.goal_ns = self.time.now_ns;
     }
 
     /// Lets time pass up to the next `picks` scanned pages or so; adds to `report` and returns whether the goal is reached.
@@ -254,6 +269,7 @@ impl Host {
             vms: self.vms.clone(),
             time: self.time.clone(),
             departed: self.departed,
+            leaving: self.leaving.clone(),
             powered_on: self.powered_on,
             domains: self.domains.clone(),
             next_domain: self.next_domain,

@@ -61,6 +61,12 @@ impl Machine {
         debug_assert!(was_allocated, "I1: machine page {} was free already", mpn.0);
     }
 
+    /// Whether the set of free pages contradicts itself nowhere.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        self.free.is_consistent()
+    }
+
     /// The set of free pages, 64 a word.
     #[must_use]
     pub fn free_words(&self) -> &[u64] {

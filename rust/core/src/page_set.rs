@@ -102,6 +102,19 @@ impl PageSet {
         &self.levels[0]
     }
 
+    /// Whether the levels and the count say the same.
+    #[must_use]
+    pub fn is_consistent(&self) -> bool {
+        let members: u32 = self.levels[0].iter().map(|word| word.count_ones()).sum();
+        let agrees = |below: &[u64], above: &[u64]| {
+            below
+                .iter()
+                .enumerate()
+                .all(|(place, word)| (above[place / 64] >> (place % 64) & 1 == 1) == (*word != 0))
+        };
+        members == self.count && self.levels.windows(2).all(|pair| agrees(&pair[0], &pair[1]))
+    }
+
     /// Bytes of memory in use.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -142,6 +155,7 @@ mod tests {
                 }
                 prop_assert_eq!(set.lowest(), model.first().copied());
                 prop_assert_eq!(set.count() as usize, model.len());
+                prop_assert!(set.is_consistent());
             }
             prop_assert!((0..len).all(|page| set.contains(page) == model.contains(&page)));
         }

@@ -187,7 +187,6 @@ fn an_interrupted_advance_goes_on_where_it_stopped() {
     let start = parts.now_ns();
     parts.begin_advance(10_000_000_000);
     assert!(!parts.advance_some(130, &mut report), "ten seconds are 1000 picks");
-    parts.end_advance();
     assert!(parts.now_ns() > start && parts.now_ns() < whole.now_ns());
     audited(&parts);
     parts.advance(whole.now_ns() - parts.now_ns());

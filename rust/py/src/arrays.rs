@@ -1,5 +1,6 @@
 //! NumPy arrays in and out. Arrays that come in are borrowed, arrays that go out are owned copies.
 
+use esxcore_core::error::Error;
 use esxcore_core::types::{ContentKind, PAGE_SIZE, Page, PageBatch, PageView};
 use numpy::{Element, IntoPyArray, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -63,11 +64,15 @@ pub enum Sink {
 
 impl Sink {
     /// Room for `pages` pages of a host of that kind.
-    pub fn new(kind: ContentKind, pages: usize) -> Self {
-        match kind {
-            ContentKind::Bytes => Self::Bytes(Vec::with_capacity(pages * size_of::<Page>())),
-            ContentKind::Tokens => Self::Tokens(Vec::with_capacity(pages)),
-        }
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`] if the system does not give it.
+    pub fn new(kind: ContentKind, pages: usize) -> Result<Self, Error> {
+        Ok(match kind {
+            ContentKind::Bytes => Self::Bytes(room(pages.saturating_mul(size_of::<Page>()))?),
+            ContentKind::Tokens => Self::Tokens(room(pages)?),
+        })
     }
 
     /// Takes one page.
@@ -89,6 +94,13 @@ impl Sink {
             Self::Tokens(tokens) => tokens.into_pyarray(py).into_any(),
         })
     }
+}
+
+fn room<T>(len: usize) -> Result<Vec<T>, Error> {
+    let mut values = vec![];
+    let bytes = len.saturating_mul(size_of::<T>());
+    values.try_reserve_exact(len).map_err(|error| Error::NoMemory { bytes, reason: error.to_string() })?;
+    Ok(values)
 }
 
 /// Columns by name, each an array.

@@ -44,7 +44,7 @@ fn class_name(error: &Error) -> &'static str {
     match error {
         Error::OutOfMachineMemory { .. } => "OutOfMachineMemoryError",
         Error::PageOutOfRange { .. } => "PageRangeError",
-        Error::UnknownVm { .. } => "UnknownVmError",
+        Error::UnknownVm { .. } | Error::HandleOfNone { .. } => "UnknownVmError",
         Error::DuplicateVm { .. } => "DuplicateVmError",
         Error::ContentsTooLong { .. }
         | Error::WrongContentKind { .. }

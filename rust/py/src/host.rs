@@ -92,10 +92,10 @@ impl Host {
 
     /// Powers off.
     fn power_off(&self, py: Python<'_>, vm: VmRef) -> PyResult<()> {
-        self.call(py, |host, _| {
+        self.call(py, |host, signals| {
             let id = find(host, &vm)?;
-            host.power_off(id);
-            Ok(())
+            host.begin_power_off(id);
+            finish_power_off(host, signals)
         })
     }
 
@@ -177,7 +177,7 @@ impl Host {
             let mut pace = Pace::new();
             host.begin_advance(ns);
             while !host.advance_some(pace.picks(), &mut report) {
-                signals.look().inspect_err(|_| host.end_advance())?;
+                signals.look()?;
             }
             Ok(())
         })?;
@@ -272,7 +272,9 @@ impl Host {
         let mut guard = self.lock(py)?;
         let mut signals = Signals::default();
         let host: &mut CoreHost = &mut guard;
-        let result = py.detach(|| work(host, &mut signals));
+        // What an interrupted power-off left to be freed comes first.
+        let result =
+            py.detach(|| finish_power_off(host, &mut signals).and_then(|()| work(host, &mut signals)));
         drop(guard);
         signals.finish(py, result)
     }
@@ -316,8 +318,15 @@ impl Host {
 
     fn sink(&self, py: Python<'_>, pages: usize) -> PyResult<Sink> {
         let kind = self.lock(py)?.memory().content().kind();
-        Ok(Sink::new(kind, pages))
+        Sink::new(kind, pages).map_err(|error| to_py(py, &error, 0))
     }
+}
+
+fn finish_power_off(host: &mut CoreHost, signals: &mut Signals) -> Result<(), Error> {
+    while !host.power_off_some(CHUNK as u32) {
+        signals.look()?;
+    }
+    Ok(())
 }
 
 fn find(host: &CoreHost, vm: &VmRef) -> Result<VmId, Error> {
@@ -325,7 +334,7 @@ fn find(host: &CoreHost, vm: &VmRef) -> Result<VmId, Error> {
         VmRef::Name(name) => Ok(host.find(name)?.id),
         VmRef::Handle(serial, name) => {
             let place = host.vms().binary_search_by_key(serial, |vm| vm.serial);
-            place.map(|place| host.vms()[place].id).map_err(|_| Error::UnknownVm { name: name.clone() })
+            place.map(|place| host.vms()[place].id).map_err(|_| Error::HandleOfNone { name: name.clone() })
         }
     }
 }

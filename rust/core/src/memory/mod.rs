@@ -154,10 +154,22 @@ impl Memory {
         Ok(VmId(vm))
     }
 
+    /// Releases up to `most` pages of a virtual machine, from `from` on; returns where to go on, if any are left.
+    pub fn release_some(&mut self, vm: VmId, from: Ppn, most: u32) -> Option<Ppn> {
+        let pages = self.vm(vm).pmap.pages();
+        let to = from.0.saturating_add(most).min(pages);
+        for ppn in (from.0..to).map(Ppn) {
+            if self.entry(vm, ppn).state() != State::Empty {
+                self.release(vm, ppn);
+            }
+        }
+        (to < pages).then_some(Ppn(to))
+    }
+
     /// Releases all pages of a virtual machine and forgets it; returns what happened to it in its life.
     pub fn remove_vm(&mut self, vm: VmId) -> Counts {
-        for ppn in 0..self.vm(vm).pmap.pages() {
-            self.release(vm, Ppn(ppn));
+        if self.vm(vm).resident > 0 || self.swapfile.used_slots() > 0 {
+            self.release_some(vm, Ppn(0), u32::MAX);
         }
         self.vms[vm.index()].take().map(|vm| vm.counts).unwrap_or_default()
     }

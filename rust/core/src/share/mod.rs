@@ -122,7 +122,8 @@ impl Scanner {
     /// Scans the next `picks` pages of the host: each time of the virtual machine whose pass has got least far, so that
     /// passes over all of them end together.
     pub fn scan_host(&mut self, memory: &mut Memory, picks: u64) -> ScanReport {
-        let walks = memory.vms().map(|(vm, _)| (self.walk(vm).progress(), vm));
+        let walks = (0..=u16::MAX).map(VmId).zip(&self.walks);
+        let walks = walks.filter_map(|(vm, walk)| walk.as_ref().map(|walk| (walk.progress(), vm)));
         let Some(mut field) = order::Field::new(walks) else { return ScanReport::default() };
         self.scan_in_batches(memory, picks, |walks| {
             let vm = field.hindmost();
