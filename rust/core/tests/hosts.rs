@@ -194,6 +194,29 @@ fn an_interrupted_advance_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_power_off_in_parts_ends_where_a_whole_one_does() {
+    for kind in KINDS {
+        let mut whole = lived(kind, u64::MAX, 1000);
+        let mut parts = whole.fork(&mut || Ok(())).unwrap();
+        let vm = whole.vms()[0].id;
+        whole.power_off(vm);
+        parts.begin_power_off(vm);
+        assert!(parts.find("one").is_err());
+        let mut steps = 1;
+        while !parts.power_off_some(7) {
+            audited(&parts);
+            parts.scan(3);
+            steps += 1;
+        }
+        assert_eq!(steps, 120_u32.div_ceil(7));
+        audited(&parts);
+        whole.scan(3 * u64::from(steps - 1));
+        assert_eq!(whole.memory().machine().free_pages(), parts.memory().machine().free_pages());
+        assert_eq!(whole.stats(), parts.stats());
+    }
+}
+
+#[test]
 fn a_power_on_that_is_taken_back_leaves_no_trace() {
     let mut host = lived(ContentKind::Bytes, u64::MAX, 1000);
     let before = digest(&host);
