@@ -30,7 +30,13 @@ impl Host {
 
     fn machine_digest(&self, state: &mut Xxh3, pulse: Pulse<'_>) -> Result<(), Error> {
         let time = (self.time.now_ns, &self.time.scans_due);
-        let facts = (time, self.departed, self.scanner.totals(), self.memory.content().stamps_made());
+        let facts = (
+            time,
+            self.powered_on,
+            self.departed,
+            self.scanner.totals(),
+            self.memory.content().stamps_made(),
+        );
         state.update(format!("{facts:?}").as_bytes());
         for words in self.memory.machine().free_words().chunks(PULSE_PAGES) {
             pulse()?;

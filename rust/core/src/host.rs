@@ -28,7 +28,7 @@ pub struct Host {
     pub(crate) departed: Counts,
     /// Virtual machines that are gone, and how far their pages are freed.
     leaving: Vec<(VmId, Ppn)>,
-    powered_on: u64,
+    pub(crate) powered_on: u64,
     domains: HashMap<String, u32>,
     next_domain: u32,
 }

@@ -1,0 +1,201 @@
+"""Python's signal handlers run inside long calls, not only after them.
+
+A timer interrupts a call many times. Python runs a handler at most once between two steps of its
+own, so a handler that finds its caller at the same step again and again runs inside the one call
+that this step makes.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import esxcore
+
+PAGES = 2**20  # of the virtual machine that holds something
+PERIOD = 0.0002  # seconds; calls take many of them
+RUNS = 4  # inside one call; one more may be after it
+RUNS_OF_COPIES = 2  # where tables are copied, in few large parts
+
+Step = tuple[FrameType, int]
+Call = Callable[[esxcore.Host], Any]
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(signal, "setitimer"), reason="the system has no interval timers"
+)
+
+
+class Stopped(KeyboardInterrupt):
+    """What the handler raises; cannot be mistaken for a person stopping the tests."""
+
+
+class Ticks:
+    """Counts the runs of its handler by where the interrupted Python code stands."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.last = last
+        self.steps: Counter[Step] = Counter()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        assert frame is not None
+        step = (frame, frame.f_lasti)
+        self.steps[step] += 1
+        if self.steps[step] == self.last:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise Stopped
+
+    def inside(self) -> int:
+        """Runs inside one call; the run after it is left out."""
+        return max(self.steps.values(), default=0) - 1
+
+
+@contextmanager
+def ticking(ticks: Ticks) -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, ticks)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, PERIOD, PERIOD)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def full() -> esxcore.Host:
+    """A host of a million pages, each of which has a hint or a sharer."""
+    host = esxcore.Host(memory="4GiB", content="tokens", seed=2, scan_vm_rate=200)
+    host.power_on("web", contents=np.arange(PAGES) // 2)
+    host.scan(PAGES)
+    return host
+
+
+@pytest.fixture(scope="module")
+def sparse() -> esxcore.Host:
+    """A small host of a virtual machine that could use far more."""
+    host = esxcore.Host(memory="64MiB", content="tokens", seed=2)
+    host.power_on("web", max="12GiB", contents=[1, 2, 3])
+    return host
+
+
+BATCH = np.tile(np.arange(2**14, dtype=np.uint32), 2**9)
+
+CALLS: dict[str, tuple[str, Call]] = {
+    "touch": ("sparse", lambda host: host.touch("web", BATCH % 2**13)),
+    "touch-write": ("sparse", lambda host: host.touch("web", BATCH % 2**13, write=True)),
+    "read": ("full", lambda host: host.read("web", BATCH[: 2 * PAGES])),
+    "write": ("sparse", lambda host: host.write("web", BATCH[:PAGES] % 2**13, BATCH[:PAGES])),
+    "peek": ("full", lambda host: host.peek("web", BATCH[: 2 * PAGES])),
+    "scan": ("full", lambda host: host.scan(PAGES)),
+    "advance": ("full", lambda host: host.advance(PAGES / 200)),
+    "census": ("full", lambda host: host.census()),
+    "audit": ("full", lambda host: host.audit()),
+    "state_digest": ("full", lambda host: host.state_digest()),
+    "fork": ("full", lambda host: host.fork()),
+    "vms": ("sparse", lambda host: host.vms()),
+    "pmap": ("sparse", lambda host: host.pmap("web")),
+    "frames": ("full", lambda host: host.frames()),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_handlers_run_inside_a_call(name: str, request: pytest.FixtureRequest) -> None:
+    which, call = CALLS[name]
+    host = request.getfixturevalue(which).fork()
+    ticks = Ticks()
+    with ticking(ticks):
+        call(host)
+    enough = RUNS_OF_COPIES if name == "fork" else RUNS
+    assert ticks.inside() >= enough, sorted(ticks.steps.values())
+
+
+def test_a_call_that_never_looks_is_told_apart() -> None:
+    ticks = Ticks()
+    with ticking(ticks):
+        np.sort(BATCH[: 2 * PAGES])
+    assert ticks.inside() <= 0
+
+
+def test_handlers_run_while_contents_are_loaded() -> None:
+    host = esxcore.Host(memory="4GiB", content="tokens", seed=2)
+    contents, ticks = np.arange(PAGES, dtype=np.uint64), Ticks()
+    with ticking(ticks):
+        host.power_on("web", contents=contents)
+    assert ticks.inside() >= RUNS, sorted(ticks.steps.values())
+
+
+def stop(call: Callable[[], Any]) -> None:
+    """Runs a call with a handler that raises when it runs in it for the second time."""
+    with pytest.raises(Stopped), ticking(Ticks(last=2)):
+        call()
+
+
+@pytest.mark.parametrize("is_write", [False, True], ids=["read", "write"])
+def test_a_handler_that_raises_ends_touches(is_write: bool, sparse: esxcore.Host) -> None:
+    host, batch = sparse.fork(), BATCH % 2**13
+    stop(lambda: host.touch("web", batch, write=is_write))
+    assert 0 < host.stats()["references"] < len(batch)
+    host.audit()
+    assert host.touch("web", batch[:100], write=is_write).done == 100
+
+
+def test_a_handler_that_raises_ends_reads(full: esxcore.Host) -> None:
+    host, batch = full.fork(), BATCH[: 2 * PAGES]
+    stop(lambda: host.read("web", batch))
+    assert 0 < host.stats()["references"] < len(batch)
+    host.audit()
+
+
+def test_a_handler_that_raises_ends_writes(full: esxcore.Host) -> None:
+    """Those before the end are made, and no others."""
+    host, ppns = full.fork(), np.arange(PAGES, dtype=np.uint32)
+    data = np.full(PAGES, 2**40, dtype=np.uint64)
+    stop(lambda: host.write("web", ppns, data))
+    done = host.stats()["references"]
+    assert 0 < done < PAGES
+    made = host.peek("web", ppns) == 2**40
+    assert made[:done].all()
+    assert not made[done:].any()
+    host.audit()
+
+
+def test_a_handler_that_raises_ends_scans(full: esxcore.Host) -> None:
+    host = full.fork()
+    before = host.stats()["scanned_pages"]
+    stop(lambda: host.scan(PAGES))
+    assert 0 < host.stats()["scanned_pages"] - before < PAGES
+    host.audit()
+
+
+def test_a_handler_that_raises_ends_an_advance(full: esxcore.Host) -> None:
+    host = full.fork()
+    stop(lambda: host.advance(PAGES / 200))
+    assert 0 < host.now < PAGES / 200
+    host.audit()
+
+
+def test_a_handler_that_raises_undoes_a_power_on() -> None:
+    host = esxcore.Host(memory="4GiB", content="tokens", seed=2)
+    contents, before = np.arange(PAGES, dtype=np.uint64), host.state_digest()
+    stop(lambda: host.power_on("web", contents=contents))
+    assert host.vms()["name"].size == 0
+    assert host.state_digest() == before
+    host.audit()
+
+
+@pytest.mark.parametrize(
+    "name", ["peek", "census", "audit", "state_digest", "fork", "vms", "pmap", "frames"]
+)
+def test_a_handler_that_raises_ends_a_look(name: str, request: pytest.FixtureRequest) -> None:
+    """And the host is as it was."""
+    which, call = CALLS[name]
+    host = request.getfixturevalue(which)
+    before = host.state_digest()
+    stop(lambda: call(host))
+    assert host.state_digest() == before
