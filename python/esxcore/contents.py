@@ -127,7 +127,7 @@ class ContentTrace:
         return page_bytes(self.tokens(vm))
 
     def _check_integers(self, name: str, array: NDArray[Any]) -> None:
-        if not np.issubdtype(array.dtype, np.integer) or array.ndim != 1:
+        if array.dtype.kind not in "iu" or array.ndim != 1:
             raise self._error(
                 name, f"is {array.dtype} with {array.ndim} axes; expected integers with 1 axis"
             )
@@ -165,7 +165,7 @@ def page_bytes(tokens: NDArray[Any]) -> NDArray[np.uint8]:
     ((3, 4096), False, True)
     """
     tokens = np.asarray(tokens)
-    if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         raise ContentError(
             f"tokens: {tokens.dtype} of shape {tokens.shape}; expected integers of shape (k,)"
         )

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from esxcore.errors import DataError
 
@@ -55,12 +56,13 @@ def packaged(file_name: str) -> Path:
     """
     path = _PACKAGED / file_name
     if not path.is_file():
-        names = sorted(entry.stem for entry in _PACKAGED.glob(f"*{path.suffix}"))
-        near = difflib.get_close_matches(path.stem, names, 1)
+        wanted, _, suffix = file_name.rpartition(".")
+        names = sorted(entry.stem for entry in _PACKAGED.glob(f"*.{suffix}"))
+        near = difflib.get_close_matches(wanted, names, 1)
         hint = (
             f"did you mean {_BUILTIN}{near[0]}?" if near else f"expected one of {', '.join(names)}"
         )
-        raise DataError(f"{_BUILTIN}{path.stem}: no such data in the package; {hint}")
+        raise DataError(f"{_BUILTIN}{wanted}: no such data in the package; {hint}")
     return path
 
 
@@ -113,7 +115,11 @@ class ArrayFile:
             array = self._archive[name]
         except _UNREADABLE as error:
             raise self.error(name, f"cannot be read ({_reason(error)})") from error
-        if not np.issubdtype(array.dtype, dtype) or array.ndim != ndim:
+        if not isinstance(array, np.ndarray):  # NumPy hands other members out as bytes
+            raise self.error(name, "cannot be read (it is not in NumPy's npy format)")
+        # To NumPy spans of time (kind "m") are integers; to the rest of Python they are not.
+        fits = np.issubdtype(array.dtype, dtype) and array.dtype.kind != "m"
+        if not fits or array.ndim != ndim:
             found = f"is {array.dtype} with {array.ndim} axes"
             raise self.error(name, f"{found}; expected {dtype.__name__} with {ndim} axes")
         return array
@@ -143,28 +149,41 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator[ArrayFile]:
     import numpy as np
 
     path = Path(path)
-    try:
-        stream = path.open("rb")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; expected an npz archive") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be opened ({_reason(error)})") from error
-    with stream:  # opened here, as NumPy leaves a file that it cannot read open
+    with _opened(path) as stream:  # opened here, as NumPy leaves a file that it cannot read open
         try:
             archive = np.load(stream, allow_pickle=False)
         except _UNREADABLE as error:
-            raise DataError(f"{path}: not a readable npz archive ({_reason(error)})") from error
+            # What NumPy has to say of a file that is neither a zip file nor an array is no help.
+            problem = "no zip file" if isinstance(error, ValueError) else _reason(error)
+            raise DataError(
+                f"{path}: not a readable npz archive ({problem});"
+                " expected an npz archive, as numpy.savez writes it"
+            ) from error
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise DataError(f"{path}: a single array; expected an npz archive of named arrays")
         with archive:
             yield ArrayFile(path, archive)
 
 
+def _opened(path: Path) -> IO[bytes]:
+    """The file opened for reading; a pipe, on which that would wait for a writer, is refused."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # opening a folder says what is wrong
+            return path.open("rb")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; expected an npz archive") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be opened ({_reason(error)})") from error
+    raise DataError(f"{path}: not a regular file; expected an npz archive")
+
+
 def write_whole(files: Mapping[Path, bytes]) -> None:
-    """Writes files so that none is ever seen half-written, and all appear together at the end.
+    """Writes files so that none is ever seen half-written.
 
     Each content first goes to a temporary file beside its target; only when all are on the disk are
-    they renamed. If anything fails or interrupts before that, the targets are as they were.
+    they renamed, one after the other. If anything fails or interrupts before the first renaming,
+    the targets are as they were; in between, some are new and the rest are old, each of them whole.
 
     Parameters
     ----------
@@ -174,24 +193,36 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
     Raises
     ------
     OSError
-        If a file cannot be written.
+        If a file cannot be written; its ``filename`` is the target.
     """
     staged = {path.with_name(f".{path.name}.{os.getpid()}.tmp"): path for path in files}
     try:
         for temporary, path in staged.items():
-            with temporary.open("wb") as stream:
+            with _blaming(path), temporary.open("wb") as stream:
                 stream.write(files[path])
                 stream.flush()
                 os.fsync(stream.fileno())
         for temporary, path in staged.items():
-            temporary.replace(path)
+            with _blaming(path):
+                temporary.replace(path)
     finally:
         for temporary in staged:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """Has errors of the system name `path`: those of writing name no file, others a temporary."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _reason(error: BaseException) -> str:
     """First line of an error's text, or its type's name if it has none."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, ValueError) and "pickle" in str(error):
+        return "it holds Python objects, which are never unpickled"
     return (str(error).splitlines() or [""])[0] or type(error).__name__

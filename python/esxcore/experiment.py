@@ -22,10 +22,17 @@ from numpy.typing import NDArray
 from esxcore import __version__
 from esxcore.config import parse_size_text, whole_number
 from esxcore.contents import ContentTrace
-from esxcore.errors import ArgumentTypeError, ConfigError
+from esxcore.errors import (
+    ArgumentTypeError,
+    ConfigError,
+    OutOfMachineMemoryError,
+    RealMemoryError,
+    ScenarioError,
+)
 from esxcore.host import Host
 from esxcore.recording import Recording
 from esxcore.scenario import SEED_LIMIT, Scenario, VmSection
+from esxcore.scenario_text import abridged
 from esxcore.vm import Vm
 from esxcore.workload import Activity, ActivityRecord, Workload
 
@@ -62,12 +69,12 @@ def run(
     Raises
     ------
     ScenarioError
-        If the scenario and its data files contradict each other; nothing has been run then.
+        If the scenario and its data files contradict each other, or the virtual machines do not fit
+        the host or the system running esxcore (the cause is an `OutOfMachineMemoryError` or a
+        `RealMemoryError`); nothing has been run then. A guest that finds no free page later on
+        stands still instead, and the recording says for how long.
     DataError
         If a data file is missing or corrupt.
-    OutOfMachineMemoryError
-        If the contents of the virtual machines do not fit the host. A guest that finds no free page
-        later on stands still instead, and the recording says for how long.
 
     Examples
     --------
@@ -110,7 +117,7 @@ def build_host(scenario: Scenario, *, seed: int | None = None) -> Host:
 
     Raises
     ------
-    ScenarioError, DataError, OutOfMachineMemoryError
+    ScenarioError, DataError
         As `run` does.
     """
     return _power_on(scenario, _plans(scenario), _seed(scenario, seed))
@@ -217,11 +224,27 @@ def _power_on(scenario: Scenario, plans: list[_Plan], seed: int) -> Host:
         scan_host_rate=sharing.host_rate,
         salt=sharing.salt,
     )
-    for plan in plans:
-        contents = plan.contents(scenario.host.content)
-        for name in plan.section.names():
-            host.power_on(name, max=plan.section.max, contents=contents, salt=plan.section.salt)
+    for position, plan in enumerate(plans):
+        section, contents = plan.section, plan.contents(scenario.host.content)
+        for name in section.names():
+            try:
+                host.power_on(name, max=section.max, contents=contents, salt=section.salt)
+            except (OutOfMachineMemoryError, RealMemoryError) as error:
+                raise _no_room(scenario, position, name, error) from error
     return host
+
+
+def _no_room(scenario: Scenario, position: int, name: str, error: MemoryError) -> ScenarioError:
+    """The field that is to blame for a virtual machine that cannot be powered on."""
+    section = scenario.vms[position]
+    if isinstance(error, OutOfMachineMemoryError):
+        field_name, value = "host.memory", scenario.host.memory
+        expected = f"room for the contents of vms[{position}]"
+    else:
+        sized_by = "contents" if section.max is None else "max"
+        field_name, value = f"vms[{position}].{sized_by}", section.model_dump()[sized_by]
+        expected = "what this system has memory for"
+    return scenario.error(field_name, value, f"{expected} (VM {abridged(name)}: {error})")
 
 
 def _check_workloads(workloads: Mapping[str, Workload], names: tuple[str, ...]) -> None:

@@ -40,6 +40,8 @@ SEED_LIMIT = 2**128
 
 _SIZE = "a size with its unit (KiB, MiB, GiB, TiB) in whole 4 KiB pages, such as"
 _DATA = "an npz file, or packaged data such as"
+_MOMENT = "whole seconds, at most 2**31, with a unit (s, min, h), such as"
+_MAX_SECONDS = 2**31
 _MAX_VMS = 65_536  # a hint frame has 16 bits for the VM (docs/design.md section 3)
 
 
@@ -49,8 +51,9 @@ def _size(text: str) -> str:
 
 
 def _seconds(text: str) -> str:
-    if not parse_duration(text).is_integer():
-        raise ConfigError(f"{text!r} is not a whole number of seconds")
+    seconds = parse_duration(text)
+    if not seconds.is_integer() or seconds > _MAX_SECONDS:
+        raise ConfigError(f"{text!r} is not a whole number of seconds up to {_MAX_SECONDS}")
     return text
 
 
@@ -107,10 +110,8 @@ class WorkloadSection(_Section):
     """What a VM does: the replay of an activity record."""
 
     activity: _Name = Field(description=f'{_DATA} "builtin:active_phases"')
-    start: _Moment = Field("0s", description='whole seconds with a unit (s, min, h), such as "90s"')
-    offset: _Moment = Field(
-        "0s", description='whole seconds with a unit (s, min, h), such as "20s"'
-    )
+    start: _Moment = Field("0s", description=f'{_MOMENT} "90s"')
+    offset: _Moment = Field("0s", description=f'{_MOMENT} "20s"')
     repeat: bool = Field(False, description="true or false")
 
     @property
@@ -169,12 +170,8 @@ _Vms = Annotated[tuple[VmSection, ...], AfterValidator(_not_empty)]
 class RunSection(_Section):
     """How long to run, in virtual time, and how often to record."""
 
-    duration: _Duration = Field(
-        description='whole seconds with a unit (s, min, h), such as "10min"'
-    )
-    sample: _Duration = Field(
-        "1s", description='whole seconds with a unit (s, min, h), such as "5s"'
-    )
+    duration: _Duration = Field(description=f'{_MOMENT} "10min"')
+    sample: _Duration = Field("1s", description=f'{_MOMENT} "5s"')
 
     @property
     def duration_s(self) -> int:
@@ -233,7 +230,7 @@ class Scenario(_Section):
         """
         path = Path(path)
         try:
-            data = tomllib.loads(path.read_text("utf-8"))
+            data = tomllib.loads(path.read_text("utf-8-sig"))
         except OSError as error:
             raise ScenarioError(f"{path}: cannot be read ({error.strerror})") from error
         except UnicodeDecodeError as error:

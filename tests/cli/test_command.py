@@ -89,6 +89,8 @@ def test_init_prints_a_scenario_that_runs_from_anywhere(tmp_path: Path) -> None:
         (["run", "--seed", str(2**128), "--out", "/tmp"], "expected 0 to 2**128 - 1"),
         (["run", "a.toml", "b.toml"], "(b.toml)"),
         (["run", "--out"], "'--out' requires an argument"),
+        (["run", "--out", ""], "'--out': '' is empty; expected a path."),
+        (["run", ""], "'' is empty; expected a path."),
         (["init", "x"], "(x)"),
     ],
 )

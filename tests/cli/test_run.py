@@ -187,3 +187,48 @@ def test_the_packaged_scenario_file_runs_like_no_argument(folder: Path) -> None:
     (folder / "my.toml").write_text(quick)
     result = json.loads(esxcore_run("my.toml", "--json").stdout)
     assert [vm["name"] for vm in result["vms"]] == list(Scenario.builtin().vm_names())
+
+
+def in_shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m esxcore run {command}"],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_closed_streams_do_not_matter(folder: Path, closed: str) -> None:
+    done = in_shell(f"../in/twins.toml {closed}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "esxcore-run/sharing.png").read_bytes().startswith(PNG)
+
+
+def test_a_name_that_stdout_cannot_encode_is_escaped(folder: Path) -> None:
+    (folder / "odd.toml").write_text(
+        TWINS.replace('"twin"', '"w\u00e9b"').replace("twins.npz", "../in/twins.npz")
+    )
+    for arguments in ("odd.toml", "odd.toml --json"):
+        done = in_shell(arguments, PYTHONIOENCODING="ascii")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert r"w\xe9b-1 " in in_shell("odd.toml", PYTHONIOENCODING="ascii").stdout
+
+
+def test_settings_of_matplotlib_do_not_matter(folder: Path) -> None:
+    (folder / "matplotlibrc").write_text("text.usetex: True\n")
+    done = in_shell("../in/twins.toml", MPLBACKEND="foo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "esxcore-run/sharing.png").read_bytes().startswith(PNG)
+
+
+def test_names_are_shown_on_a_narrow_terminal(folder: Path) -> None:
+    shown, terminal = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "40"}
+    command = [sys.executable, "-m", "esxcore", "run", "../in/twins.toml"]
+    subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, env=environment, check=True)
+    os.close(terminal)
+    printed = os.read(shown, 65_536).decode()
+    os.close(shown)
+    assert re.search(r"^ twin-1 +4\.0 .* \d+\s*$", printed, re.MULTILINE)

@@ -114,3 +114,9 @@ def test_paper_parameters() -> None:
 def test_page_size_is_the_papers() -> None:
     assert config.PAGE_SIZE == esxcore.PAGE_SIZE == 4096
     assert 2**31 <= config.MAX_PAGES <= 2**32
+
+
+def test_digits_are_those_of_ascii() -> None:
+    for text in ("\u0662\u0665\u0666MiB", "\uff14MiB"):
+        with pytest.raises(ConfigError, match="expected a number and a unit"):
+            config.parse_size_text(text)

@@ -149,3 +149,10 @@ def test_every_word_of_a_page_is_filled() -> None:
 def test_what_is_no_token_is_refused(tokens: Any) -> None:
     with pytest.raises(ContentError, match="expected"):
         page_bytes(tokens)
+
+
+def test_spans_of_time_are_no_integers() -> None:
+    with pytest.raises(DataError, match=r"'id' is timedelta64\[s\] with 1 axes; expected integers"):
+        ContentTrace(IDS.astype("m8[s]"), SIZES)
+    with pytest.raises(ContentError, match=r"timedelta64\[s\] of shape"):
+        page_bytes(IDS.astype("m8[s]"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,55 @@ def test_a_claim_of_more_than_any_memory_is_refused(tmp_path: Path) -> None:
         archive.writestr("counts.npy", header.getvalue())
     with open_arrays(path) as file, pytest.raises(DataError, match="'counts' cannot be read"):
         file.take("counts", np.integer, 1)
+
+
+@pytest.mark.parametrize("content", [b"hello", b""])
+def test_a_member_that_is_no_array(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("id.npy", content)
+    with open_arrays(path) as file, pytest.raises(DataError) as error:
+        file.take("id", np.integer, 1)
+    assert one_line(error).startswith(f"{path}: array 'id' cannot be read (")
+
+
+def test_spans_of_time_are_no_integers(tmp_path: Path) -> None:
+    path = tmp_path / "spans.npz"
+    np.savez(path, id=np.arange(3).astype("m8[s]"))
+    with open_arrays(path) as file, pytest.raises(DataError, match=r"'id' is timedelta64\[s\]"):
+        file.take("id", np.integer, 1)
+
+
+def test_nobody_is_advised_to_unpickle(tmp_path: Path) -> None:
+    path = tmp_path / "junk.npz"
+    path.write_bytes(b"no archive at all")
+    with pytest.raises(DataError) as error, open_arrays(path):
+        pass
+    assert "expected an npz archive" in one_line(error)
+    assert "pickle" not in one_line(error)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.npz"
+    os.mkfifo(path)
+    with pytest.raises(DataError, match="not a regular file; expected an npz"), open_arrays(path):
+        pass
+
+
+def test_a_builtin_without_a_name_lists_each_name_once() -> None:
+    with pytest.raises(DataError, match=r"^builtin:: no such data") as error:
+        data_path("builtin:", Path())
+    assert one_line(error).count("fleet_a") == 1
+
+
+def test_an_error_of_writing_names_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        write_whole({tmp_path / "a.txt": b"a"})
+    assert error.value.filename == str(tmp_path / "a.txt")
+    assert list(tmp_path.iterdir()) == []

@@ -16,9 +16,11 @@ from esxcore.errors import (
     DataError,
     OutOfMachineMemoryError,
     PageRangeError,
+    RealMemoryError,
     ScenarioError,
 )
 from esxcore.experiment import build_host, run
+from esxcore.host import Host
 from esxcore.recording import Recording
 from esxcore.scenario import Scenario
 from esxcore.workload import Accesses
@@ -312,10 +314,33 @@ def test_a_missing_data_file_is_named(folder: Path) -> None:
 
 
 def test_contents_that_do_not_fit_the_host_are_refused_with_numbers(folder: Path) -> None:
-    with pytest.raises(OutOfMachineMemoryError) as error:
+    with pytest.raises(ScenarioError) as error:
         run(scenario_in(folder, host={"memory": "6MiB"}))
-    assert (error.value.wanted_pages, error.value.free_pages) == (PAGES, 512)
-    assert "\n" not in str(error.value)
+    cause = error.value.__cause__
+    assert isinstance(cause, OutOfMachineMemoryError)
+    assert (cause.wanted_pages, cause.free_pages) == (PAGES, 512)
+    assert str(error.value) == (
+        'my.toml: host.memory is "6MiB"; expected room for the contents of vms[1] (VM "right": '
+        "1024 machine pages are wanted but 512 are free)"
+    )
+
+
+@pytest.mark.parametrize("kept", ["max", "contents"])
+def test_too_little_real_memory_names_the_vm_and_its_size(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    def power_on(*_: Any, **__: Any) -> None:
+        raise RealMemoryError("it takes 4.0 GiB")
+
+    monkeypatch.setattr(Host, "power_on", power_on)
+    sizes = {"max": "4MiB", "contents": {"trace": "twins.npz", "vm": 0}}
+    shown = {"max": '"4MiB"', "contents": '{ trace = "twins.npz", vm = 0 }'}[kept]
+    with pytest.raises(ScenarioError) as error:
+        run(scenario_in(folder, vms=[{"name": "left", kept: sizes[kept]}]))
+    assert str(error.value).startswith(f"my.toml: vms[0].{kept} is {shown}; ")
+    assert str(error.value).endswith(
+        'expected what this system has memory for (VM "left": it takes 4.0 GiB)'
+    )
 
 
 def test_max_may_be_left_out_where_contents_are_given(folder: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import matplotlib
 import matplotlib.image
 import numpy as np
+import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -102,3 +103,22 @@ def test_pyplot_is_not_imported() -> None:
         [sys.executable, "-c", NO_PYPLOT], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "name", ["$\\frac{$", "a$b$", "_hidden", "\u6771\u4eac", "\U0001f600", "\udcff"]
+)
+def test_a_name_is_text_whatever_it_looks_like(name: str) -> None:
+    figure = draw(small_recording(vm_names=(name, name)), name)
+    assert png_bytes(figure, dpi=30).startswith(b"\x89PNG")
+    legend = figure.axes[1].get_legend()
+    assert legend is not None
+    shown = [*legend.get_texts(), figure.axes[0]._left_title]  # type: ignore[attr-defined]
+    assert {text.get_text() for text in shown} == {name.replace("\udcff", "\ufffd")}
+    assert not any(text.get_parse_math() for text in shown)
+
+
+def test_the_users_style_does_not_matter() -> None:
+    plain = png_bytes(draw(small_recording()), dpi=30)
+    with matplotlib.rc_context({"text.usetex": True, "lines.marker": "o", "font.size": 30}):
+        assert png_bytes(draw(small_recording()), dpi=30) == plain

@@ -109,7 +109,7 @@ def test_the_packaged_scenario_is_the_default_one() -> None:
 
 
 SIZE = 'expected a size with its unit (KiB, MiB, GiB, TiB) in whole 4 KiB pages, such as "'
-TIME = "expected whole seconds with a unit (s, min, h), such as"
+TIME = "expected whole seconds, at most 2**31, with a unit (s, min, h), such as"
 MISTAKES = [
     # sizes and durations need their units
     ('memory = "1GiB"', "memory = 512", f"host.memory is 512; {SIZE}4GiB"),
@@ -119,6 +119,7 @@ MISTAKES = [
     ('memory = "1GiB"', 'memory = "-1GiB"', f'host.memory is "-1GiB"; {SIZE}4GiB"'),
     ('max = "16MiB"', "max = 16", f'vms[0].max (VM "web") is 16; {SIZE}256MiB"'),
     ('duration = "0.5h"', "duration = 300", f"run.duration is 300; {TIME}"),
+    ('duration = "0.5h"', 'duration = "999999999h"', f'run.duration is "999999999h"; {TIME}'),
     ('duration = "0.5h"', 'duration = "0s"', f'run.duration is "0s"; {TIME}'),
     ('duration = "0.5h"', 'duration = "5 minutes"', f'run.duration is "5 minutes"; {TIME}'),
     ('sample = "10s"', 'sample = "100ms"', f'run.sample is "100ms"; {TIME}'),
@@ -242,3 +243,9 @@ def test_every_key_of_the_models_is_explained_in_the_packaged_file() -> None:
     keys |= {"name", "max", "contents", "workload", "salt", "count"}
     keys |= {"trace", "vm", "activity", "start", "offset", "repeat"}
     assert {key for key in keys if key not in text} == set()
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "marked.toml"
+    path.write_text(GOOD, "utf-8-sig")
+    assert Scenario.from_toml(path).host.seed == 3

@@ -11,6 +11,7 @@ named ``command``.
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -42,6 +43,7 @@ class LazyGroup(click.Group):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> NoReturn:
         """Runs the command line and exits; see the module for what errors become."""
         options["standalone_mode"] = False
+        _make_stdout_lenient()
         try:
             code = super().main(args, *rest, **options)
         except click.UsageError as error:
@@ -67,6 +69,12 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("esxcore: interrupted", err=True)
             ctx.exit(_INTERRUPTED)
+
+
+def _make_stdout_lenient() -> None:
+    """Has characters that the encoding of stdout lacks come out escaped, not as an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str) -> NoReturn:

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +24,21 @@ if TYPE_CHECKING:
     from esxcore.experiment import Progress
     from esxcore.recording import Recording, TableRow
 
-_PATH = click.Path(readable=False, path_type=Path)  # whoever opens it says better what is wrong
 _PAGES_PER_MIB = 256
-_PIPE_COLUMNS = 120
+_WIDEST_TABLE = 1000
+
+
+class _PathType(click.Path):
+    """Paths, but not the empty one, which would mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """`value` as a Path."""
+        if value == "":
+            self.fail("'' is empty; expected a path.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_PATH = _PathType(readable=False, path_type=Path)  # whoever opens it says better what is wrong
 
 
 @click.command("run", short_help="Run a scenario: a table, a recording and a picture.")
@@ -86,7 +98,7 @@ def _check_folder(out: Path) -> None:
 @contextmanager
 def _progress_bar() -> Iterator[Progress | None]:
     """A progress bar on stderr while the block runs, or None where nobody is watching."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -104,15 +116,29 @@ def _progress_bar() -> Iterator[Progress | None]:
 
 def _save(recording: Recording, name: str, out: Path) -> dict[str, Path]:
     """Writes recording and picture, both or neither; their paths by what they are."""
-    from esxcore.datafile import write_whole
+    os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
     from esxcore.plot import draw, png_bytes
 
     title = f"Page sharing in {name}: {_described(recording)}"
     contents = {"recording": recording.to_bytes(), "picture": png_bytes(draw(recording, title))}
     files = {"recording": out / "recording.npz", "picture": out / "sharing.png"}
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole({files[kind]: content for kind, content in contents.items()})
+    _write(out, {files[kind]: content for kind, content in contents.items()})
     return files
+
+
+def _write(out: Path, files: dict[Path, bytes]) -> None:
+    """Writes the files into `out`; if that fails, folders that were not there before go again."""
+    from esxcore.datafile import write_whole
+
+    new_folders = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(files)
+    except BaseException:
+        for folder in new_folders:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _described(recording: Recording) -> str:
@@ -150,15 +176,18 @@ def _summary(recording: Recording, name: str, files: dict[str, Path]) -> dict[st
 
 def _print_report(recording: Recording, name: str, files: dict[str, Path]) -> None:
     from rich.console import Console
+    from rich.measure import Measurement
 
-    # A pipe has no width of its own; rich would take 80 columns and break the names of the VMs.
-    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
-    console = Console(highlight=False, soft_wrap=True, width=width)
+    console = Console(highlight=False, soft_wrap=True)
+    table = _table(recording.table())
+    # As wide as the table, whatever the terminal: rich would sooner drop the names of the VMs.
+    free = console.options.update(max_width=_WIDEST_TABLE)
+    console.width = Measurement.get(console, free, table).maximum
     console.print(
         f"{name}: {_described(recording)}, seed {recording.seed}; sizes in MiB",
         markup=False,
     )
-    console.print(_table(recording.table()))
+    console.print(table)
     console.print(_sharing_text(recording), markup=False)
     for vm, stalled in zip(recording.vm_names, recording.vms["stalled_s"][-1], strict=True):
         if stalled:
@@ -176,7 +205,7 @@ def _table(rows: tuple[TableRow, ...]) -> Table:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
-    table.add_column("", min_width=8, overflow="fold")
+    table.add_column("", min_width=8, max_width=60, overflow="fold")
     for heading in ("size", "resident", "shared", "consumed", "reclaimed", "zero", "COW\nbreaks"):
         table.add_column(heading, justify="right", no_wrap=True)
     for position, row in enumerate(rows):
