@@ -212,7 +212,7 @@ class Host:
             Which pages.
         data : array
             uint8 of shape (k, 4096), or integer tokens of shape (k,); without the first axis for a
-            single page.
+            single page. Bytes are not copied first: nobody should change them meanwhile.
 
         Raises
         ------
