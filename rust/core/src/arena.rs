@@ -99,6 +99,22 @@ impl<T: FromBytes + IntoBytes + Immutable + KnownLayout> Arena<T> {
     }
 }
 
+/// Asks for the memory where `value` stands and does not wait for it.
+///
+/// A load would do the same but holds up the processor once many of them wait. Nothing changes but the caches.
+#[allow(unsafe_code)]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads and writes nothing, whatever the address; this one is even valid. The bench `census` of
+    // the image crate measures what it gains.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::hint::black_box(std::ptr::from_ref(value));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

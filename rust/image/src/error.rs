@@ -145,6 +145,34 @@ pub enum Error {
         /// The names of formats.
         expected: String,
     },
+    /// The system lacks memory for the index of a census.
+    #[error("no room for the index of the census: {reason}")]
+    NoRoom {
+        /// What the system said.
+        reason: String,
+    },
+    /// The system gives no thread.
+    #[error("no thread to read with: {reason}")]
+    NoThread {
+        /// What the system said.
+        reason: String,
+    },
+    /// Too many pages for one census.
+    #[error("{pages} pages in all; expected at most {most} in one census")]
+    TooManyInAll {
+        /// Pages of all sources.
+        pages: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// Columns of a census that do not fit.
+    #[error("the images have {pages} pages, but {numbers} numbers of contents were given")]
+    Uncounted {
+        /// Pages of the images.
+        pages: u64,
+        /// Rows given.
+        numbers: u64,
+    },
     /// The caller ended a long call.
     #[error("interrupted")]
     Interrupted,

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::format::{self, Format, HEAD_BYTES};
 use crate::formats::{elf, libvirt, lime, migration, raw, vmware};
 use crate::map::{Builder, Devices, Region, Run, SegmentMap};
+use crate::pages::{Pages, check};
 use crate::source::{Pulse, Source};
 
 /// How to open an image.
@@ -104,12 +105,6 @@ impl Image {
         self.format
     }
 
-    /// Pages.
-    #[must_use]
-    pub fn pages(&self) -> u32 {
-        self.map.pages()
-    }
-
     /// Where its pages stand.
     #[must_use]
     pub fn map(&self) -> &SegmentMap {
@@ -122,7 +117,7 @@ impl Image {
     ///
     /// [`Error::OutOfRange`]. Cost: the regions before it.
     pub fn frame(&self, page: u32) -> Result<(&Region, u64), Error> {
-        self.check(page, 1)?;
+        check(self.pages(), page, 1)?;
         let mut rest = u64::from(page);
         for region in self.map.regions() {
             if rest < region.pages {
@@ -131,31 +126,6 @@ impl Image {
             rest -= region.pages;
         }
         unreachable!("the regions have as many pages as the image")
-    }
-
-    /// The pages from `first` on that all are holes or all have data, `most` at most.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfRange`] if `first` is no page.
-    pub fn run(&self, first: u32, most: u32) -> Result<Run, Error> {
-        self.check(first, 1)?;
-        Ok(self.map.run(first, most))
-    }
-
-    /// Fills `buffer` with the pages from `first` on.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfRange`]; [`Error::InFile`] with [`Error::Shrunk`] or [`Error::Unreadable`], and the buffer is
-    /// undefined.
-    pub fn read_pages(&self, first: u32, buffer: &mut [Page]) -> Result<(), Error> {
-        self.check(first, buffer.len() as u64)?;
-        let read = self.map.read(&self.source, first, buffer);
-        read.map_err(|error| match &self.path {
-            Some(path) => error.in_file(path),
-            None => error,
-        })
     }
 
     /// One page.
@@ -168,14 +138,32 @@ impl Image {
         self.read_pages(page, &mut buffer)?;
         Ok(buffer[0])
     }
+}
 
-    /// Refuses pages that the image does not have.
-    fn check(&self, first: u32, count: u64) -> Result<(), Error> {
-        let (first, pages) = (u64::from(first), self.pages());
-        if first + count > u64::from(pages) {
-            return Err(Error::OutOfRange { first, count: count.max(1), pages });
-        }
-        Ok(())
+impl Pages for Image {
+    fn pages(&self) -> u32 {
+        self.map.pages()
+    }
+
+    fn run(&self, first: u32, most: u32) -> Result<Run, Error> {
+        check(self.pages(), first, 1)?;
+        Ok(self.map.run(first, most))
+    }
+
+    /// A failure is an [`Error::InFile`] with [`Error::Shrunk`] or [`Error::Unreadable`].
+    fn read_pages(&self, first: u32, buffer: &mut [Page]) -> Result<(), Error> {
+        check(self.pages(), first, buffer.len() as u64)?;
+        let read = self.map.read(&self.source, first, buffer);
+        read.map_err(|error| match &self.path {
+            Some(path) => error.in_file(path),
+            None => error,
+        })
+    }
+
+    fn frame_run(&self, page: u32) -> Result<(u64, u32), Error> {
+        let (region, frame) = self.frame(page)?;
+        let left = region.first_frame + region.pages - frame;
+        Ok((frame, left as u32))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Memory images of guests, read as segment maps.
+//! Memory images of guests, read as segment maps, and the census of what they have in common.
 //!
 //! An image file is a header that says which pages of guest-"physical" memory stand where in the file. This crate reads
 //! the headers of all formats it knows into one shape, a [`map::SegmentMap`]; from then on an image is a list of 4 KiB
@@ -8,9 +8,10 @@
 //!
 //! | floor | rooms |
 //! |---|---|
+//! | 4 | [`census`]: which pages are equal, and what that is worth |
 //! | 3 | [`image`]: opens a file, gives its pages |
 //! | 2 | [`formats`]: one parser a format, from bytes to a map |
-//! | 1 | [`map`] where pages stand, [`source`] the bytes of a file, [`format`](mod@format) which format it is |
+//! | 1 | [`map`] where pages stand, [`pages`] what has them, [`source`] the bytes of a file, [`format`](mod@format) which format it is |
 //! | 0 | [`error`] |
 //!
 //! All formats are written from their published layouts. Parsers are total: whatever the bytes, they return a map that
@@ -19,6 +20,7 @@
 //! ```
 //! use esxcore_core::types::ZERO_PAGE;
 //! use esxcore_image::image::{Image, Options};
+//! use esxcore_image::pages::Pages;
 //!
 //! let mut bytes = vec![0; 2 * 4096];
 //! bytes[4096] = 1;
@@ -30,9 +32,11 @@
 //! # Ok::<(), esxcore_image::error::Error>(())
 //! ```
 
+pub mod census;
 pub mod error;
 pub mod format;
 pub mod formats;
 pub mod image;
 pub mod map;
+pub mod pages;
 pub mod source;

@@ -12,6 +12,7 @@ use esxcore_image::error::Error;
 use esxcore_image::format::Format;
 use esxcore_image::image::{Image, Options};
 use esxcore_image::map::{RunKind, zero_pages};
+use esxcore_image::pages::Pages;
 use tempfile::TempDir;
 
 fn open(path: &Path) -> Result<Image, String> {

@@ -8,6 +8,7 @@ use esxcore_image::error::Error;
 use esxcore_image::format::Format;
 use esxcore_image::image::{Image, Options};
 use esxcore_image::map::{Devices, RunKind};
+use esxcore_image::pages::Pages;
 use proptest::prelude::*;
 
 fn seeds() -> impl Strategy<Value = Vec<u8>> {

@@ -13,6 +13,7 @@ use common::{contents, page};
 use esxcore_core::types::Page;
 use esxcore_image::format::Format;
 use esxcore_image::image::{Image, Options};
+use esxcore_image::pages::Pages;
 
 const QEMU: &str = "qemu-system-x86_64";
 const MIB: u64 = 64;

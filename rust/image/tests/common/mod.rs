@@ -6,6 +6,7 @@ use esxcore_image::error::Error;
 use esxcore_image::format::{FORMATS, Format};
 use esxcore_image::image::{Image, Options};
 use esxcore_image::map::{RunKind, zero_pages};
+use esxcore_image::pages::Pages;
 
 /// Regions of guest memory: number of the first page, and pages.
 #[derive(Clone, Debug)]
