@@ -171,11 +171,7 @@ impl Image {
 
     /// Refuses pages that the image does not have.
     fn check(&self, first: u32, count: u64) -> Result<(), Error> {
-        let (first, pages) = (u64::from(first), self.pages());
-        if first + count > u64::from(pages) {
-            return Err(Error::OutOfRange { first, count: count.max(1), pages });
-        }
-        Ok(())
+        Error::check_range(first, count, self.pages())
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 3 | [`image`]: opens a file, gives its pages |
+//! | 3 | [`image`] opens a file, [`process`] a running process; both give pages |
 //! | 2 | [`formats`]: one parser a format, from bytes to a map |
 //! | 1 | [`map`] where pages stand, [`source`] the bytes of a file, [`format`](mod@format) which format it is |
 //! | 0 | [`error`] |
@@ -35,4 +35,5 @@ pub mod format;
 pub mod formats;
 pub mod image;
 pub mod map;
+pub mod process;
 pub mod source;
