@@ -2,7 +2,7 @@
 //!
 //! An image file is a header that says which pages of guest-"physical" memory stand where in the file. This crate reads
 //! the headers of all formats it knows into one shape, a [`map::SegmentMap`]; from then on an image is a list of 4 KiB
-//! pages, and pages that stand nowhere read zero without being read.
+//! pages, and pages that stand nowhere read zero without being read. Memory of a running process is a list of pages too.
 //!
 //! Rooms by floor; a room names lower floors only (docs/design.md section 2):
 //!

@@ -267,7 +267,9 @@ fn another_program_is_not_read_in_its_place() {
     let mut child = Planted::new(PRIVATE);
     let process = child.open();
     child.say("become");
-    child.tell("done");
+    while fs::read_to_string(format!("/proc/{}/comm", child.pid())).unwrap() != "cat\n" {
+        std::thread::yield_now();
+    }
     let error = process.read_pages(0, &mut zero_pages(4)).unwrap_err();
     let text = format!("process {}: it has ended, or runs another program now", child.pid());
     assert_eq!(error.to_string(), text);

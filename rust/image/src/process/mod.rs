@@ -2,9 +2,9 @@
 //!
 //! Pages of a [`Process`] are what it had in memory when it was opened, in the order of their addresses. Pages that are
 //! absent or swapped are not among them, because reading one would bring it in: the process would grow by being looked
-//! at. For the same reason presence is looked at again right before each read; pages that have gone in the meantime read
-//! zero and are counted by [`Process::lost_pages`]. A process goes on while it is read, so what is read is no snapshot;
-//! who needs one stops it first. Reading marks pages as accessed, which estimates of active memory can see.
+//! at. For the same reason presence is looked up again right before each read; pages that have gone in the meantime
+//! read zero and are counted by [`Process::lost_pages`]. A process goes on while it is read, so what is read is no
+//! snapshot; who needs one stops it first. Reading marks pages as accessed, which estimates of active memory can see.
 //!
 //! Left out are mappings that the process itself may not read, memory of devices, what the kernel provides (vdso, vvar,
 //! vsyscall), and memory that the kernel keeps secret.

@@ -23,8 +23,8 @@ pub struct RamFile {
 }
 
 impl RamFile {
-    /// Opens the file of a shared mapping of process `pid`, if it is one in memory, none of it is in swap, and this user
-    /// may.
+    /// Opens the file of a shared mapping of process `pid`, if it is one in memory, none of it is in swap, and this
+    /// user may.
     ///
     /// The file may have lost its name, or have another one where we look, so it is opened through the mapping or, for
     /// which privilege is not needed, through a descriptor that the process still has.

@@ -1,8 +1,8 @@
 //! What the kernel shows of a process: its texts in /proc, which pages are present, and their bytes.
 //!
-//! Everything is opened below one handle of /proc/PID, which stays with the process when its number is given to another,
-//! and the handle of pagemap stays with the memory it was opened for: it has nothing more to say once the process has
-//! ended or runs another program. So whoever reads bytes asks for presence before and for life after.
+//! Everything is opened below one handle of /proc/PID, which stays with the process when its number is given to
+//! another, and the handle of pagemap stays with the memory it was opened for: it has nothing more to say once the
+//! process has ended or runs another program. So whoever reads bytes asks for presence before and for life after.
 //!
 //! Bytes come by `process_vm_readv`, which copies once; reads of /proc/PID/mem copy twice, page by page. Measured over
 //! 512 MiB of 4 KiB pages in pieces of 1 MiB: 10.2 against 4.9 GB/s, where `memcpy` copied 22; in pieces of 256 KiB 8.0
