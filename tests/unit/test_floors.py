@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import pytest
@@ -12,52 +14,82 @@ from rust_paths import GLOB, before_tests, named_paths, without_noise
 
 MAX_LINES = 400
 
-FLOORS = {
-    0: "types config error rng arena page_set",
-    1: "content machine pmap frame_table swapfile hash",
-    2: "memory audit",
-    3: "share balloon swap sample remap",
-    4: "policy guest",
-    5: "host touch reclaim admission ledger stats digest census",
-    6: "workload simulate",
-}
-FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms.split()}
-CORRIDORS = {0, 2, 5, 6}  # floors whose rooms may name each other; 1 and 3 never, 4 no need
-ONLY_WORDS = {"policy"}  # a policy sees floor 0 only
+
+@dataclass(frozen=True)
+class House:
+    """A crate: its rooms by floor, and what is special about some of them."""
+
+    floors: Mapping[int, str]
+    corridors: frozenset[int]  # floors whose rooms may name each other
+    only_words: frozenset[str] = frozenset()  # rooms that see floor 0 only
+
+    def floor_of(self, room: str) -> int | None:
+        found = (floor for floor, rooms in self.floors.items() if room in rooms.split())
+        return next(found, None)
 
 
-def breaches(sources: Mapping[PurePath, str], exported: Mapping[str, str]) -> list[str]:
+CORE = House(
+    {
+        0: "types config error rng arena page_set",
+        1: "content machine pmap frame_table swapfile hash",
+        2: "memory audit",
+        3: "share balloon swap sample remap",
+        4: "policy guest",
+        5: "host touch reclaim admission ledger stats digest census",
+        6: "workload simulate",
+    },
+    corridors=frozenset({0, 2, 5, 6}),  # 1 and 3 never, 4 no need
+    only_words=frozenset({"policy"}),
+)
+IMAGE = House(
+    {
+        0: "error",
+        1: "map source format pages",
+        2: "formats",
+        3: "image process",
+        4: "census",
+    },
+    corridors=frozenset({1}),
+)
+HOUSES = {"core": CORE, "image": IMAGE}
+
+
+def breaches(
+    sources: Mapping[PurePath, str], exported: Mapping[str, str], house: House = CORE
+) -> list[str]:
     """What is wrong with a crate, a line each; ``exported`` maps names of lib.rs to rooms."""
     found: list[str] = []
     for file, source in sources.items():
         room = file.with_suffix("").parts[0]
         if file.name in ("lib.rs", "tests.rs"):
             continue
-        if room not in FLOOR_OF:
+        if house.floor_of(room) is None:
             found.append(f"{file}: room {room} has no floor")
             continue
         for named in named_paths(source, file):
-            complaint = judge(room, named.path, exported)
+            complaint = judge(room, named.path, exported, house)
             if complaint:
                 found.append(f"{file}:{named.line}: {named.text}: {complaint}")
     return found
 
 
-def judge(room: str, path: tuple[str, ...], exported: Mapping[str, str]) -> str | None:
+def judge(
+    room: str, path: tuple[str, ...], exported: Mapping[str, str], house: House
+) -> str | None:
     """Why ``room`` may not name ``path``, or nothing."""
     if not path or path[0] == GLOB:
         return "names the whole crate"
     target = exported.get(path[0], path[0])
     if target == room:
         return None
-    if target not in FLOOR_OF:
+    here, there = house.floor_of(room), house.floor_of(target)
+    if here is None or there is None:
         return f"{target} has no floor"
-    here, there = FLOOR_OF[room], FLOOR_OF[target]
-    if room in ONLY_WORDS and there > 0:
+    if room in house.only_words and there > 0:
         return f"{room} sees floor 0 only, {target} is on floor {there}"
     if there > here:
         return f"floor {here} names floor {there}"
-    if there == here and here not in CORRIDORS:
+    if there == here and here not in house.corridors:
         return f"floor {here} has no corridor"
     return None
 
@@ -70,27 +102,48 @@ def exports(lib: str) -> dict[str, str]:
     return {named.path[-1]: named.path[0] for named in names if len(named.path) > 1}
 
 
-def rust_sources(root: Path) -> dict[PurePath, str]:
-    src = root / "rust" / "core" / "src"
+def rust_sources(root: Path, crate: str = "core") -> dict[PurePath, str]:
+    src = root / "rust" / crate / "src"
     return {file.relative_to(src): file.read_text() for file in sorted(src.rglob("*.rs"))}
 
 
 # -- the real house --------------------------------------------------------------------------------
 
 
-def test_rust_files_name_lower_floors_only(project_root: Path) -> None:
-    sources = rust_sources(project_root)
+@pytest.mark.parametrize("crate", HOUSES)
+def test_rust_files_name_lower_floors_only(project_root: Path, crate: str) -> None:
+    sources = rust_sources(project_root, crate)
     assert len(sources) > 10
-    assert breaches(sources, exports(sources[PurePath("lib.rs")])) == []
+    assert breaches(sources, exports(sources[PurePath("lib.rs")]), HOUSES[crate]) == []
 
 
-def test_the_reader_sees_what_the_files_name(project_root: Path) -> None:
+@pytest.mark.parametrize(
+    ("crate", "rooms", "below"),
+    [("core", "memory share host", "types"), ("image", "map formats image process", "error")],
+)
+def test_the_reader_sees_what_the_files_name(
+    project_root: Path, crate: str, rooms: str, below: str
+) -> None:
     """A reader that finds nothing would pass everything."""
-    sources = rust_sources(project_root)
-    for room in ("memory", "share", "host"):
+    sources = rust_sources(project_root, crate)
+    for room in rooms.split():
         files = [file for file in sources if file.with_suffix("").parts[0] == room]
         seen = {named.path[0] for file in files for named in named_paths(sources[file], file)}
-        assert "types" in seen, room
+        assert below in seen, room
+
+
+def table_of(lib: str) -> dict[str, int]:
+    """Floor of each room in the table at the head of lib.rs: ``//! | 1 | [`map`] ...``."""
+    rows = re.findall(r"^//! \| (\d+) \| (.*) \|$", lib, re.MULTILINE)
+    return {room: int(floor) for floor, rooms in rows for room in re.findall(r"\[`(\w+)`\]", rooms)}
+
+
+def test_the_table_of_the_image_crate_is_true(project_root: Path) -> None:
+    sources = rust_sources(project_root, "image")
+    table = table_of(sources[PurePath("lib.rs")])
+    rooms = {file.with_suffix("").parts[0] for file in sources} - {"lib"}
+    assert set(table) == rooms
+    assert table == {room: IMAGE.floor_of(room) for room in rooms}
 
 
 def test_files_are_short(project_root: Path) -> None:
@@ -242,6 +295,34 @@ RUST_BREACHES = {
     "turbofish": ("hash.rs", "fn f() { crate::host::g::<u8>() }", "floor 5"),
     "implementation": ("hash.rs", "impl crate::host::View for A {}", "floor 5"),
 }
+
+
+IMAGE_BREACHES = {
+    "peers": ("process/linux.rs", "use crate::image::Image;", "floor 3 has no corridor"),
+    "a parser opens": ("formats/elf.rs", "use crate::image::Image;", "floor 2 names floor 3"),
+    "census from below": ("image.rs", "use crate::census::run;", "floor 3 names floor 4"),
+    "a word knows a map": ("error.rs", "use crate::map::Run;", "floor 0 names floor 1"),
+    "a room of the core": ("map.rs", "use crate::pmap::Entry;", "pmap has no floor"),
+    "new room": ("attic.rs", "", "room attic has no floor"),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "complaint"), IMAGE_BREACHES.values(), ids=IMAGE_BREACHES
+)
+def test_a_breach_of_the_image_crate_is_seen(file: str, source: str, complaint: str) -> None:
+    found = breaches({PurePath(file): source}, {}, IMAGE)
+    assert found
+    assert all(line.startswith(file) and complaint in line for line in found)
+
+
+def test_floors_of_the_image_crate_may_be_looked_down() -> None:
+    fine = {
+        PurePath("census/index.rs"): "use crate::{pages::Pages, process::Process, image::Image};",
+        PurePath("pages.rs"): "use crate::{error::Error, map::Run};",
+        PurePath("process/qemu.rs"): "use crate::process::smaps; use super::smaps::Mapping;",
+    }
+    assert breaches(fine, {}, IMAGE) == []
 
 
 @pytest.mark.parametrize(("file", "source", "complaint"), RUST_BREACHES.values(), ids=RUST_BREACHES)

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use esxcore_core::types::MAX_PAGES;
+use esxcore_core::types::{MAX_PAGES, PAGE_SIZE};
 use thiserror::Error;
 
 /// Why an image was refused or could not be read on.
@@ -173,6 +173,50 @@ pub enum Error {
         /// Rows given.
         numbers: u64,
     },
+    /// The process in which another error was found.
+    #[error("process {pid}: {fact}")]
+    InProcess {
+        /// Its number.
+        pid: u32,
+        /// What was found there.
+        fact: Box<Error>,
+    },
+    /// No such process.
+    #[error("there is no such process")]
+    NoProcess,
+    /// The memory of the process may not be read by this user.
+    #[error(
+        "no permission to read its memory; be the same user, or have CAP_SYS_PTRACE (needed if \
+         kernel.yama.ptrace_scope is not 0)"
+    )]
+    NotPermitted,
+    /// A thread of the kernel.
+    #[error("it is a kernel thread, which has no memory of its own")]
+    KernelThread,
+    /// The process is no more, or runs another program.
+    #[error("it has ended, or runs another program now")]
+    Ended,
+    /// A kernel that does not show what is needed of processes.
+    #[error("this kernel shows no {name} of processes; expected one built with PROC_PAGE_MONITOR")]
+    NotShown {
+        /// Name of the file that is not there.
+        name: &'static str,
+    },
+    /// A QEMU without guest memory that could be found.
+    #[error("it is a QEMU, but none of its {mappings} mappings is guest memory")]
+    NoGuestMemory {
+        /// Mappings looked at.
+        mappings: usize,
+    },
+    /// A system whose pages are not the pages of this crate.
+    #[error("memory pages of this system have {found} bytes; expected {PAGE_SIZE}")]
+    OtherPageSize {
+        /// Bytes in a page of the system.
+        found: usize,
+    },
+    /// Memory of processes is read through interfaces of Linux.
+    #[error("memory of processes is read on Linux only")]
+    LinuxOnly,
     /// The caller ended a long call.
     #[error("interrupted")]
     Interrupted,
@@ -196,6 +240,28 @@ impl Error {
             Self::InFile { .. } | Self::Interrupted => self,
             fact => Self::InFile { path: path.to_path_buf(), fact: Box::new(fact) },
         }
+    }
+
+    /// The same fact, said of a process; an interruption is about none.
+    #[must_use]
+    pub fn in_process(self, pid: u32) -> Self {
+        match self {
+            Self::InProcess { .. } | Self::Interrupted => self,
+            fact => Self::InProcess { pid, fact: Box::new(fact) },
+        }
+    }
+
+    /// Refuses `count` pages from `first` on, unless they are among `pages`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`].
+    pub fn check_range(first: u32, count: u64, pages: u32) -> Result<(), Self> {
+        let first = u64::from(first);
+        if first + count > u64::from(pages) {
+            return Err(Self::OutOfRange { first, count: count.max(1), pages });
+        }
+        Ok(())
     }
 
     /// The fact that an operating system error stands for, met at byte `offset`.

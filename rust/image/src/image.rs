@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::format::{self, Format, HEAD_BYTES};
 use crate::formats::{elf, libvirt, lime, migration, raw, vmware};
 use crate::map::{Builder, Devices, Region, Run, SegmentMap};
-use crate::pages::{Pages, check};
+use crate::pages::Pages;
 use crate::source::{Pulse, Source};
 
 /// How to open an image.
@@ -117,7 +117,7 @@ impl Image {
     ///
     /// [`Error::OutOfRange`]. Cost: the regions before it.
     pub fn frame(&self, page: u32) -> Result<(&Region, u64), Error> {
-        check(self.pages(), page, 1)?;
+        Error::check_range(page, 1, self.pages())?;
         let mut rest = u64::from(page);
         for region in self.map.regions() {
             if rest < region.pages {
@@ -146,13 +146,13 @@ impl Pages for Image {
     }
 
     fn run(&self, first: u32, most: u32) -> Result<Run, Error> {
-        check(self.pages(), first, 1)?;
+        Error::check_range(first, 1, self.pages())?;
         Ok(self.map.run(first, most))
     }
 
     /// A failure is an [`Error::InFile`] with [`Error::Shrunk`] or [`Error::Unreadable`].
     fn read_pages(&self, first: u32, buffer: &mut [Page]) -> Result<(), Error> {
-        check(self.pages(), first, buffer.len() as u64)?;
+        Error::check_range(first, buffer.len() as u64, self.pages())?;
         let read = self.map.read(&self.source, first, buffer);
         read.map_err(|error| match &self.path {
             Some(path) => error.in_file(path),

@@ -2,14 +2,14 @@
 //!
 //! An image file is a header that says which pages of guest-"physical" memory stand where in the file. This crate reads
 //! the headers of all formats it knows into one shape, a [`map::SegmentMap`]; from then on an image is a list of 4 KiB
-//! pages, and pages that stand nowhere read zero without being read.
+//! pages, and pages that stand nowhere read zero without being read. Memory of a running process is a list of pages too.
 //!
 //! Rooms by floor; a room names lower floors only (docs/design.md section 2):
 //!
 //! | floor | rooms |
 //! |---|---|
 //! | 4 | [`census`]: which pages are equal, and what that is worth |
-//! | 3 | [`image`]: opens a file, gives its pages |
+//! | 3 | [`image`] opens a file, [`process`] a running process; both give pages |
 //! | 2 | [`formats`]: one parser a format, from bytes to a map |
 //! | 1 | [`map`] where pages stand, [`pages`] what has them, [`source`] the bytes of a file, [`format`](mod@format) which format it is |
 //! | 0 | [`error`] |
@@ -39,4 +39,5 @@ pub mod formats;
 pub mod image;
 pub mod map;
 pub mod pages;
+pub mod process;
 pub mod source;

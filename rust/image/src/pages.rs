@@ -38,22 +38,9 @@ pub trait Pages: Sync {
     ///
     /// [`Error::OutOfRange`].
     fn frame_run(&self, page: u32) -> Result<(u64, u32), Error> {
-        check(self.pages(), page, 1)?;
+        Error::check_range(page, 1, self.pages())?;
         Ok((u64::from(page), self.pages() - page))
     }
-}
-
-/// Refuses pages that a source of `pages` pages does not have.
-///
-/// # Errors
-///
-/// [`Error::OutOfRange`].
-pub fn check(pages: u32, first: u32, count: u64) -> Result<(), Error> {
-    let first = u64::from(first);
-    if first + count > u64::from(pages) {
-        return Err(Error::OutOfRange { first, count: count.max(1), pages });
-    }
-    Ok(())
 }
 
 /// Pages that stand in memory.
@@ -66,12 +53,12 @@ impl Pages for Memory<'_> {
     }
 
     fn run(&self, first: u32, most: u32) -> Result<Run, Error> {
-        check(self.pages(), first, 1)?;
+        Error::check_range(first, 1, self.pages())?;
         Ok(Run { first, pages: most.min(self.pages() - first), kind: RunKind::Data })
     }
 
     fn read_pages(&self, first: u32, buffer: &mut [Page]) -> Result<(), Error> {
-        check(self.pages(), first, buffer.len() as u64)?;
+        Error::check_range(first, buffer.len() as u64, self.pages())?;
         buffer.copy_from_slice(&self.0[first as usize..][..buffer.len()]);
         Ok(())
     }

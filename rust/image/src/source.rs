@@ -135,23 +135,33 @@ impl Source {
     ///
     /// [`Error::Unreadable`].
     pub fn extents(&self) -> Result<Vec<Range<u64>>, Error> {
-        let Self::File { file, len } = self else {
-            return Ok(once(0..self.len()).collect());
+        self.extents_in(0..self.len())
+    }
+
+    /// As [`Source::extents`], of the bytes of `range` only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`].
+    pub fn extents_in(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, Error> {
+        let Self::File { file, .. } = self else {
+            return Ok(once(range).collect());
         };
+        let end = range.end;
         let mut extents = vec![];
-        let mut at = 0;
-        while at < *len {
+        let mut at = range.start;
+        while at < end {
             let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-                Ok(start) => start,
+                Ok(start) if start < end => start,
                 // The error that says: no data from here on.
-                Err(Errno::NXIO) => break,
-                Err(Errno::INVAL | Errno::NOTSUP) => return Ok(once(0..*len).collect()),
+                Ok(_) | Err(Errno::NXIO) => break,
+                Err(Errno::INVAL | Errno::NOTSUP) => return Ok(once(range).collect()),
                 Err(errno) => return Err(Error::from_io(&errno.into(), at)),
             };
-            let hole = rustix::fs::seek(file, SeekFrom::Hole(start)).unwrap_or(*len);
+            let hole = rustix::fs::seek(file, SeekFrom::Hole(start)).unwrap_or(end);
             // A live file may change between the two calls; each round must still get on.
             at = hole.max(start + 1);
-            extents.push(start.min(*len)..at.min(*len));
+            extents.push(start..at.min(end));
         }
         Ok(extents)
     }
