@@ -139,6 +139,17 @@ impl<'a> Claims<'a> {
         self.columns.rows()
     }
 
+    /// One row.
+    pub(super) fn row(&self, vm: usize) -> Claim {
+        let Columns { shares, min_pages, max_pages, active_pages } = self.columns;
+        Claim {
+            shares: shares[vm],
+            min_pages: min_pages[vm],
+            max_pages: max_pages[vm],
+            active_pages: active_pages[vm],
+        }
+    }
+
     pub(super) fn columns(&self) -> Columns<'a> {
         self.columns
     }

@@ -20,7 +20,7 @@ const LOWEST: f64 = 1.0 / (1u128 << 65) as f64;
 /// At it one share buys any number of pages: costs are below 2^52.
 const HIGHEST: f64 = (1u64 << 52) as f64;
 /// Virtual machines summed side by side, in an order that does not depend on the processor.
-const LANES: usize = 4;
+pub(super) const LANES: usize = 4;
 /// Newton steps before every second one is a bisection.
 const QUICK_STEPS: u32 = 12;
 
@@ -99,6 +99,43 @@ impl Rates {
     }
 }
 
+/// More than floating point errs by in [`Rates::pages`]: no more than six roundings of at most 2^-53 of a number of
+/// pages, so less than 2^-50 of it and far less than this of anything up to 2^32. Numbers beyond are above any max, with
+/// the error and without it.
+const DOUBT: f64 = 1.0 / 4096.0;
+/// Added to a number below 2^51, it leaves the nearest whole number in the low bits.
+const ROUNDING: f64 = (3u64 << 51) as f64;
+
+/// Two levels, to see at a glance what claims are certain to hold at both.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glance {
+    rates: Rates,
+    low: f64,
+    high: f64,
+}
+
+impl Glance {
+    pub fn new(rates: Rates, low: Level, high: Level) -> Self {
+        Self { rates, low: low.value(), high: high.value() }
+    }
+
+    /// Pages that a claim holds at least at the lower level and at most at the higher one; mostly the same, and if so
+    /// what it holds at both.
+    #[inline(always)]
+    pub fn bounds(&self, shares: u64, active_pages: u32, min_pages: u32, max_pages: u32) -> (i64, i64) {
+        let (shares, min, max) = (shares as f64, f64::from(min_pages), f64::from(max_pages));
+        let held = |level: f64, doubt: f64| {
+            let (pages, _) = self.rates.pages(shares * level, active_pages);
+            // Rounding half a page less to the nearest rounds down, unless the pages are whole: then the doubt decides.
+            let pages = pages + (doubt - 0.5);
+            let pages = if pages < min { min } else { pages };
+            let pages = if pages > max { max } else { pages };
+            (pages + ROUNDING).to_bits().cast_signed() - ROUNDING.to_bits().cast_signed()
+        };
+        (held(self.low, -DOUBT), held(self.high, DOUBT))
+    }
+}
+
 /// Where the search without whole pages has ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Estimate {
@@ -114,26 +151,27 @@ pub(super) fn estimate(claims: &Claims<'_>, tax: TaxRate) -> Estimate {
     let wanted = claims.available_pages() as f64;
     let close_enough = 0.5 + 0.1 * (claims.len() as f64).sqrt();
     let (mut low, mut high) = (Level::LOWEST, Level::HIGHEST);
-    let mut level = first_guess(claims, &rates);
+    let (mut level, mut last) = (first_guess(claims, &rates), None);
     for step in 0.. {
-        let Sum { pages, slope } = sum(claims, &rates, level.value());
-        let missing = wanted - pages;
-        let newton = Level::new(level.value() + missing / slope);
-        let inside = slope > 0.0 && low < newton && newton < high;
-        if missing.abs() <= close_enough {
-            return Estimate { level: if inside { newton } else { level }, slope };
-        }
+        let now = sum(claims, &rates, level.value());
+        let missing = wanted - now.pages;
         if missing > 0.0 {
             low = level
         } else {
             high = level
         }
+        let newton = Level::new(level.value() + missing / now.slope);
+        let inside = now.slope > 0.0 && low <= newton && newton <= high;
+        let error = last.map_or(f64::INFINITY, |last| now.error_of_a_step(last, wanted));
+        if missing.abs() <= close_enough || inside && error <= close_enough {
+            return Estimate { level: if inside { newton } else { level }, slope: now.slope };
+        }
         let bisects = step > QUICK_STEPS && step % 2 == 0;
         let next = if inside && !bisects { newton } else { Level::between(low, high) };
         if next == low || next == high {
-            return Estimate { level: next, slope };
+            return Estimate { level: next, slope: now.slope };
         }
-        level = next;
+        (level, last) = (next, Some(now));
     }
     unreachable!("every second step halves the bracket")
 }
@@ -153,6 +191,13 @@ struct Sum {
 }
 
 impl Sum {
+    /// Pages that the next Newton step will be wrong by, if the slope goes on changing as it did in the last step.
+    fn error_of_a_step(&self, last: Self, wanted: f64) -> f64 {
+        let bend = (self.slope / last.slope - 1.0) / (self.pages - last.pages);
+        let missing = wanted - self.pages;
+        (bend * missing * missing).abs()
+    }
+
     #[inline(always)]
     fn add(&mut self, rates: &Rates, level: f64, (shares, active, min, max): (u64, u32, u32, u32)) {
         let shares = shares as f64;

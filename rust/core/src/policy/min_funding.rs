@@ -24,7 +24,7 @@
 
 use super::AllocationPolicy;
 use super::claims::{Claim, Claims};
-use super::level::{Estimate, Level, Rates, Worth, estimate};
+use super::level::{Estimate, Glance, LANES, Level, Rates, Worth, estimate};
 use super::price::{Price, TaxRate};
 use super::view::HostView;
 use crate::error::Error;
@@ -94,7 +94,7 @@ fn whole_pages(claims: &Claims<'_>, tax: TaxRate) -> Vec<i64> {
         between.select_nth_unstable_by(kept, |one, other| other.rank().cmp(&one.rank()));
     }
     for page in &between[..kept] {
-        targets[page.vm as usize] += 1;
+        targets[page.vm] += 1;
     }
     targets
 }
@@ -103,12 +103,12 @@ fn whole_pages(claims: &Claims<'_>, tax: TaxRate) -> Vec<i64> {
 #[derive(Clone, Copy, Debug)]
 struct Page {
     price: Price,
-    vm: u32,
+    vm: usize,
 }
 
 impl Page {
     /// The order in which pages are taken; of no two pages the same, as prices within a virtual machine differ.
-    fn rank(&self) -> (Price, u32) {
+    fn rank(&self) -> (Price, usize) {
         (self.price, self.vm)
     }
 }
@@ -134,6 +134,8 @@ struct Search<'a> {
     low_pages: u64,
     /// What its higher level hands out.
     high_pages: u64,
+    /// Those that have to be looked at closely.
+    unsure: Vec<usize>,
     /// The pages in between, unless they are too many.
     between: Vec<Page>,
 }
@@ -147,9 +149,10 @@ impl<'a> Search<'a> {
             bracket: Window { low: Level::LOWEST, high: Level::HIGHEST },
             estimate: estimate(claims, tax),
             windows: 0,
-            targets: Vec::with_capacity(claims.len()),
+            targets: vec![0; claims.len()],
             low_pages: 0,
             high_pages: 0,
+            unsure: vec![],
             between: vec![],
         }
     }
@@ -203,26 +206,57 @@ impl<'a> Search<'a> {
 
     /// Counts what both levels hand out and gathers the pages in between.
     fn sift(&mut self, window: &Window) {
-        let (low, high) = (Purse::of(window.low), Purse::of(window.high));
-        (self.low_pages, self.high_pages) = (0, 0);
-        self.targets.clear();
         self.between.clear();
+        self.glance(window);
+        self.high_pages = self.low_pages;
+        let (low, high) = (Purse::of(window.low), Purse::of(window.high));
         let room = self.claims.len() + SPARE;
-        for (vm, claim) in self.claims.rows().enumerate() {
-            let held = self.pages_for(low, &claim);
-            let more = claim.max_pages > held
-                && self.tax.cost(held + 1, claim.active_pages) as u128 <= high.worth.budget(claim.shares);
-            let held_above = if more { self.pages_for(high, &claim) } else { held };
-            self.targets.push(i64::from(held));
+        for vm in std::mem::take(&mut self.unsure) {
+            let claim = self.claims.row(vm);
+            let (held, held_above) = (self.pages_for(low, &claim), self.pages_for(high, &claim));
             self.low_pages += u64::from(held);
             self.high_pages += u64::from(held_above);
-            if more && self.between.len() + ((held_above - held) as usize) <= room {
-                for pages in held + 1..=held_above {
-                    let cost = self.tax.cost(pages, claim.active_pages);
-                    self.between.push(Page { price: Price { shares: claim.shares, cost }, vm: vm as u32 });
-                }
+            self.targets[vm] = i64::from(held);
+            if self.between.len() + ((held_above - held) as usize) <= room {
+                let page = |below: u32| {
+                    let cost = self.tax.cost(below + 1, claim.active_pages);
+                    Page { price: Price { shares: claim.shares, cost }, vm }
+                };
+                self.between.extend((held..held_above).map(page));
             }
         }
+    }
+
+    /// Finds the targets that are the same at both levels and sure to be so, adds them up, and leaves the others.
+    fn glance(&mut self, window: &Window) {
+        let glance = Glance::new(self.rates, window.low, window.high);
+        let columns = self.claims.columns();
+        let (shares, active) =
+            (columns.shares.as_chunks::<LANES>().0, columns.active_pages.as_chunks::<LANES>().0);
+        let (min, max) = (columns.min_pages.as_chunks::<LANES>().0, columns.max_pages.as_chunks::<LANES>().0);
+        let targets = self.targets.as_chunks_mut::<LANES>().0;
+        let mut sums = [0; LANES];
+        let rows = shares.iter().zip(active).zip(min).zip(max).zip(targets);
+        for (chunk, ((((shares, active), min), max), targets)) in rows.enumerate() {
+            let mut above = [0; LANES];
+            for lane in 0..LANES {
+                (targets[lane], above[lane]) =
+                    glance.bounds(shares[lane], active[lane], min[lane], max[lane]);
+            }
+            if *targets != above {
+                for lane in 0..LANES {
+                    if targets[lane] != above[lane] {
+                        self.unsure.push(chunk * LANES + lane);
+                        targets[lane] = 0;
+                    }
+                }
+            }
+            for lane in 0..LANES {
+                sums[lane] += targets[lane];
+            }
+        }
+        self.low_pages = sums.iter().sum::<i64>().cast_unsigned();
+        self.unsure.extend(self.claims.len() / LANES * LANES..self.claims.len());
     }
 
     /// The most pages, within min and max, that a claim's budget pays for: guessed in floating point, which is right or
