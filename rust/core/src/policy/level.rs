@@ -103,8 +103,8 @@ impl Rates {
 /// pages, so less than 2^-50 of it and far less than this of anything up to 2^32. Numbers beyond are above any max, with
 /// the error and without it.
 const DOUBT: f64 = 1.0 / 4096.0;
-/// Added to a number below 2^51, it leaves the nearest whole number in the low bits.
-const ROUNDING: f64 = (3u64 << 51) as f64;
+/// Added to a number from 0 to 2^52, it leaves the nearest whole number in the low bits.
+const ROUNDING: f64 = (1u64 << 52) as f64;
 
 /// Two levels, to see at a glance what claims are certain to hold at both.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +122,7 @@ impl Glance {
     /// Pages that a claim holds at least at the lower level and at most at the higher one; mostly the same, and if so
     /// what it holds at both.
     #[inline(always)]
-    pub fn bounds(&self, shares: u64, active_pages: u32, min_pages: u32, max_pages: u32) -> (i64, i64) {
+    pub fn bounds(&self, shares: u64, active_pages: u32, min_pages: u32, max_pages: u32) -> (f64, f64) {
         let (shares, min, max) = (shares as f64, f64::from(min_pages), f64::from(max_pages));
         let held = |level: f64, doubt: f64| {
             let (pages, _) = self.rates.pages(shares * level, active_pages);
@@ -130,10 +130,16 @@ impl Glance {
             let pages = pages + (doubt - 0.5);
             let pages = if pages < min { min } else { pages };
             let pages = if pages > max { max } else { pages };
-            (pages + ROUNDING).to_bits().cast_signed() - ROUNDING.to_bits().cast_signed()
+            pages + ROUNDING
         };
         (held(self.low, -DOUBT), held(self.high, DOUBT))
     }
+}
+
+/// The whole number that [`Glance::bounds`] rounded to.
+#[inline(always)]
+pub(super) fn whole(rounded: f64) -> i64 {
+    rounded.to_bits().cast_signed() - ROUNDING.to_bits().cast_signed()
 }
 
 /// Where the search without whole pages has ended.

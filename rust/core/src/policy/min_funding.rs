@@ -24,7 +24,7 @@
 
 use super::AllocationPolicy;
 use super::claims::{Claim, Claims};
-use super::level::{Estimate, Glance, LANES, Level, Rates, Worth, estimate};
+use super::level::{Estimate, Glance, LANES, Level, Rates, Worth, estimate, whole};
 use super::price::{Price, TaxRate};
 use super::view::HostView;
 use crate::error::Error;
@@ -152,8 +152,8 @@ impl<'a> Search<'a> {
             targets: vec![0; claims.len()],
             low_pages: 0,
             high_pages: 0,
-            unsure: vec![],
-            between: vec![],
+            unsure: Vec::with_capacity(64),
+            between: Vec::with_capacity(64),
         }
     }
 
@@ -164,7 +164,7 @@ impl<'a> Search<'a> {
 
     /// A narrow window around a level, within the bracket; widens with the number of windows that have failed.
     fn window_at(&self, level: f64) -> Window {
-        let pages = (1.0 + 0.75 * (self.claims.len() as f64).sqrt()) * f64::from(1 + self.windows);
+        let pages = (1.0 + 0.5 * (self.claims.len() as f64).sqrt()) * f64::from(1 + self.windows);
         let width = pages / self.estimate.slope;
         if !width.is_finite() {
             let low = Level::new(level);
@@ -194,7 +194,7 @@ impl<'a> Search<'a> {
         let Window { low, high } = self.bracket;
         let missing = self.claims.available_pages() as f64 - self.low_pages as f64;
         let next = self.window_at(last.low.value() + missing / self.estimate.slope);
-        if self.windows % BISECTION == 0 || !(low < next.high && next.low < high) {
+        if self.windows.is_multiple_of(BISECTION) || !(low < next.high && next.low < high) {
             let middle = Level::between(low, high);
             return Window { low: middle, high: middle.next() };
         }
@@ -238,14 +238,14 @@ impl<'a> Search<'a> {
         let mut sums = [0; LANES];
         let rows = shares.iter().zip(active).zip(min).zip(max).zip(targets);
         for (chunk, ((((shares, active), min), max), targets)) in rows.enumerate() {
-            let mut above = [0; LANES];
+            let (mut least, mut most) = ([0.0; LANES], [0.0; LANES]);
             for lane in 0..LANES {
-                (targets[lane], above[lane]) =
-                    glance.bounds(shares[lane], active[lane], min[lane], max[lane]);
+                (least[lane], most[lane]) = glance.bounds(shares[lane], active[lane], min[lane], max[lane]);
             }
-            if *targets != above {
+            *targets = least.map(whole);
+            if (0..LANES).map(|lane| most[lane] - least[lane]).sum::<f64>() > 0.0 {
                 for lane in 0..LANES {
-                    if targets[lane] != above[lane] {
+                    if most[lane] > least[lane] {
                         self.unsure.push(chunk * LANES + lane);
                         targets[lane] = 0;
                     }
