@@ -145,6 +145,21 @@ impl PartialOrd for Holder {
     }
 }
 
+/// Somebody who is measured.
+struct Runner<'a> {
+    name: &'static str,
+    /// How many such runs the whole work takes.
+    times: f64,
+    run: Box<dyn FnMut() + 'a>,
+}
+
+fn runner<'a, T>(name: &'static str, mut run: impl FnMut() -> T + 'a) -> Runner<'a> {
+    let run = move || {
+        black_box(run());
+    };
+    Runner { name, times: 1.0, run: Box::new(run) }
+}
+
 /// Seconds that one run takes, by as many as fill [`LEAST`].
 fn seconds(run: &mut dyn FnMut()) -> f64 {
     let (begin, mut runs) = (Instant::now(), 0);
@@ -164,32 +179,20 @@ fn print_ratios(vms: usize) {
         let targets: Vec<i64> = world.heap().into_iter().map(i64::from).collect();
         assert_eq!(min_funding(&claims, tax), targets);
     }
-    let share_of_heap = taken.max(1) as f64 / taken.min(HEAP_PAGES).max(1) as f64;
-    let mut runners: [(&str, f64, Box<dyn FnMut() + '_>); 5] = [
-        (
-            "one pass",
-            1.0,
-            Box::new(|| {
-                black_box(world.one_pass(black_box(at)));
-            }),
-        ),
-        (
-            "level",
-            1.0,
-            Box::new(|| {
-                black_box(level(&claims, tax));
-            }),
-        ),
-        ("targets", 1.0, Box::new(|| drop(black_box(min_funding(&claims, tax))))),
-        ("check and targets", 1.0, Box::new(|| drop(black_box(min_funding(&world.claims(), tax))))),
-        ("heap", share_of_heap, Box::new(|| drop(black_box(world.heap())))),
+    let whole_heap = taken as f64 / taken.clamp(1, HEAP_PAGES) as f64;
+    let mut runners = [
+        runner("one pass", || world.one_pass(black_box(at))),
+        runner("level", || level(&claims, tax)),
+        runner("targets", || min_funding(&claims, tax)),
+        runner("check and targets", || min_funding(&world.claims(), tax)),
+        Runner { times: whole_heap, ..runner("heap", || world.heap()) },
     ];
     let rounds: Vec<Vec<f64>> = (0..ROUNDS)
-        .map(|_| runners.iter_mut().map(|(_, times, run)| seconds(run) * *times).collect())
+        .map(|_| runners.iter_mut().map(|runner| seconds(&mut runner.run) * runner.times).collect())
         .collect();
     let quickest_pass = rounds.iter().map(|round| round[0] * 1e6).fold(f64::INFINITY, f64::min);
     println!("\n{vms} VMs, {taken} of {} pages to take:", world.available + taken);
-    for (place, (name, ..)) in runners.iter().enumerate() {
+    for (place, Runner { name, .. }) in runners.iter().enumerate() {
         let mut ratios: Vec<f64> = rounds.iter().map(|round| round[place] / round[0]).collect();
         let mut times: Vec<f64> = rounds.iter().map(|round| round[place] * 1e6).collect();
         ratios.sort_by(f64::total_cmp);

@@ -85,7 +85,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn totals(self) -> Totals {
+    pub(super) fn totals(self) -> Totals {
         self.rows().fold(Totals::default(), |sum, claim| {
             let funded = if claim.shares > 0 { claim.max_pages } else { claim.min_pages };
             Totals {

@@ -234,3 +234,60 @@ fn sum(claims: &Claims<'_>, rates: &Rates, level: f64) -> Sum {
     let total = |part: fn(&Sum) -> f64| sums.iter().map(part).sum();
     Sum { pages: total(|sum| sum.pages), slope: total(|sum| sum.slope) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn levels() -> impl Strategy<Value = Level> {
+        (any::<u64>(), -66..53i32).prop_map(|(digits, power)| {
+            Level::new((1.0 + digits as f64 / u64::MAX as f64) * 2f64.powi(power))
+        })
+    }
+
+    /// The most pages that a budget pays for, from the definition of a cost.
+    fn affordable(tax: TaxRate, budget: u128, active: u32, min: u32, max: u32) -> u32 {
+        let (mut low, mut high) = (min, max);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if u128::from(tax.cost(middle, active)) <= budget { low = middle } else { high = middle - 1 }
+        }
+        low
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn a_glance_is_never_wrong(
+            (level, step) in (levels(), 0..40u32), shares: u64, fewer in 0..64u32,
+            (active, min, max) in any::<(u32, u32, u32)>(), millionths in 0..1_000_000u32,
+        ) {
+            let tax = TaxRate::new(f64::from(millionths) * 1e-6).expect("a tax");
+            let high = Level::new(level.value() * (1.0 + 2f64.powi(-(step as i32) - 10)));
+            let (shares, min, max) = (shares >> fewer, min.min(max), min.max(max));
+            let (least, most) = Glance::new(Rates::new(tax), level, high).bounds(shares, active, min, max);
+            let exact = |level: Level| affordable(tax, level.worth().budget(shares), active, min, max);
+            prop_assert!(whole(least) <= i64::from(exact(level)));
+            prop_assert!(i64::from(exact(high)) <= whole(most));
+        }
+
+        #[test]
+        fn budgets_are_exact(level in levels(), shares in 0..1u64 << 20) {
+            // So few shares times so few digits are exact in floating point too.
+            let coarse = Level::new(f64::from_bits(level.value().to_bits() >> 20 << 20));
+            prop_assert_eq!(coarse.worth().budget(shares), (shares as f64 * coarse.value()) as u128);
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_level_hand_out_nothing_and_everything() {
+        assert_eq!(Level::LOWEST.worth().budget(u64::MAX), 0);
+        assert_eq!(Level::HIGHEST.worth().budget(1), 1 << 52);
+        assert_eq!(Level::HIGHEST.next(), Level::HIGHEST);
+        assert_eq!(Level::new(0.0), Level::LOWEST);
+        assert_eq!(Level::new(f64::INFINITY), Level::HIGHEST);
+    }
+}

@@ -20,7 +20,7 @@
 //!
 //! Two levels next to each other (2^-52 apart) have at most one page of each virtual machine in between: costs are whole
 //! numbers below 2^52, so a budget grows by less than one from one level to the next. Bisection gets there in 64 steps,
-//! so the search ends.
+//! and from the fifth window on every second one is a bisection, so the search ends.
 
 use super::AllocationPolicy;
 use super::claims::{Claim, Claims};
@@ -31,8 +31,8 @@ use crate::error::Error;
 
 /// Pages between two levels that are sorted out at any number of virtual machines.
 const SPARE: usize = 64;
-/// Every so many windows one is found by bisection.
-const BISECTION: u32 = 4;
+/// Windows before every second one is a bisection.
+const QUICK_WINDOWS: u32 = 3;
 
 /// Shares with the idle memory tax, the paper's policy; without a tax, proportional shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ fn whole_pages(claims: &Claims<'_>, tax: TaxRate) -> Vec<i64> {
     let mut search = Search::new(claims, tax);
     let mut window = search.first_window();
     while !search.settles(&window) {
-        window = search.next_window(&window);
+        window = search.next_window();
     }
     let kept = (claims.available_pages() - search.low_pages) as usize;
     let Search { mut targets, mut between, .. } = search;
@@ -120,13 +120,36 @@ struct Window {
     high: Level,
 }
 
+impl Window {
+    fn around(level: f64, width: f64) -> Self {
+        if width.is_finite() {
+            Self { low: Level::new(level - width), high: Level::new(level + width) }
+        } else {
+            Self { low: Level::new(level), high: Level::new(level).next() }
+        }
+    }
+}
+
+/// A level and what it hands out.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    level: Level,
+    pages: u64,
+}
+
+/// Two levels that the answer is known to lie between.
+#[derive(Clone, Copy, Debug)]
+struct Bracket {
+    low: Known,
+    high: Known,
+}
+
 /// A search for two levels with what is available between them, and few pages.
 struct Search<'a> {
     claims: &'a Claims<'a>,
     tax: TaxRate,
     rates: Rates,
-    /// Levels known to hand out at most what is available, and at least.
-    bracket: Window,
+    bracket: Bracket,
     estimate: Estimate,
     windows: u32,
     /// What the last window's lower level hands out, to each and in all.
@@ -146,7 +169,10 @@ impl<'a> Search<'a> {
             claims,
             tax,
             rates: Rates::new(tax),
-            bracket: Window { low: Level::LOWEST, high: Level::HIGHEST },
+            bracket: Bracket {
+                low: Known { level: Level::LOWEST, pages: claims.totals().min_pages },
+                high: Known { level: Level::HIGHEST, pages: claims.totals().funded_pages },
+            },
             estimate: estimate(claims, tax),
             windows: 0,
             targets: vec![0; claims.len()],
@@ -157,51 +183,77 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Where the answer should be: rounding to whole pages errs by 0.3 pages times the root of their owners.
+    /// Where the answer should be.
     fn first_window(&self) -> Window {
-        self.window_at(self.estimate.level.value())
+        Window::around(self.estimate.level.value(), self.rounding() / self.estimate.slope)
     }
 
-    /// A narrow window around a level, within the bracket; widens with the number of windows that have failed.
-    fn window_at(&self, level: f64) -> Window {
-        let pages = (1.0 + 0.5 * (self.claims.len() as f64).sqrt()) * f64::from(1 + self.windows);
-        let width = pages / self.estimate.slope;
-        if !width.is_finite() {
-            let low = Level::new(level);
-            return Window { low, high: low.next() };
-        }
-        Window { low: Level::new(level - width), high: Level::new(level + width) }
+    /// Pages by which whole pages and what the estimate calls pages differ: 0.3 times the root of their owners, and to be
+    /// sure some more.
+    fn rounding(&self) -> f64 {
+        1.0 + 0.5 * (self.claims.len() as f64).sqrt()
     }
 
     /// Whether the window has the answer in it and pages few enough to sort; else narrows the bracket.
     fn settles(&mut self, window: &Window) -> bool {
         self.sift(window);
         let available = self.claims.available_pages();
-        if self.low_pages > available {
-            self.bracket.high = window.low;
-        } else if self.high_pages < available {
-            self.bracket.low = window.high;
+        let low = Known { level: window.low, pages: self.low_pages };
+        let high = Known { level: window.high, pages: self.high_pages };
+        if low.pages > available {
+            self.bracket.high = low;
+        } else if high.pages < available {
+            self.bracket.low = high;
         } else {
-            self.bracket = *window;
-            return self.high_pages - self.low_pages == self.between.len() as u64;
+            self.bracket = Bracket { low, high };
+            return high.pages - low.pages == self.between.len() as u64;
         }
         false
     }
 
-    /// The next window to try: corrected by what the last one missed, now and then by bisection.
-    fn next_window(&mut self, last: &Window) -> Window {
+    /// The next window to try: the whole bracket if its pages can be sorted, else where a straight line meets what is
+    /// available, now and then by bisection.
+    fn next_window(&mut self) -> Window {
         self.windows += 1;
-        let Window { low, high } = self.bracket;
-        let missing = self.claims.available_pages() as f64 - self.low_pages as f64;
-        let next = self.window_at(last.low.value() + missing / self.estimate.slope);
-        if self.windows.is_multiple_of(BISECTION) || !(low < next.high && next.low < high) {
-            let middle = Level::between(low, high);
+        let Bracket { low, high } = self.bracket;
+        if high.pages - low.pages <= self.room() as u64 {
+            return Window { low: low.level, high: high.level };
+        }
+        let next = self.interpolated();
+        if self.windows > QUICK_WINDOWS && self.windows.is_multiple_of(2)
+            || !(low.level < next.high && next.low < high.level)
+        {
+            let middle = Level::between(low.level, high.level);
             return Window { low: middle, high: middle.next() };
         }
         Window {
-            low: if next.low < low { low } else { next.low },
-            high: if high < next.high { high } else { next.high },
+            low: if next.low < low.level { low.level } else { next.low },
+            high: if high.level < next.high { high.level } else { next.high },
         }
+    }
+
+    /// Where a straight line meets what is available: through both ends of the bracket, or, as long as one of them is as
+    /// far away as levels go, through the other one with the slope of the estimate, and wider each time.
+    fn interpolated(&self) -> Window {
+        let Bracket { low, high } = self.bracket;
+        let available = self.claims.available_pages();
+        let wider = self.rounding() * f64::from(self.windows).exp2();
+        if low.level == Level::LOWEST {
+            let slope = self.estimate.slope;
+            Window::around(high.level.value() - (high.pages - available) as f64 / slope, wider / slope)
+        } else if high.level == Level::HIGHEST {
+            let slope = self.estimate.slope;
+            Window::around(low.level.value() + (available - low.pages) as f64 / slope, wider / slope)
+        } else {
+            let slope = (high.pages - low.pages) as f64 / (high.level.value() - low.level.value());
+            let level = low.level.value() + (available - low.pages) as f64 / slope;
+            Window::around(level, self.rounding() / slope)
+        }
+    }
+
+    /// Most pages between two levels that are gathered.
+    fn room(&self) -> usize {
+        self.claims.len() + SPARE
     }
 
     /// Counts what both levels hand out and gathers the pages in between.
@@ -210,7 +262,7 @@ impl<'a> Search<'a> {
         self.glance(window);
         self.high_pages = self.low_pages;
         let (low, high) = (Purse::of(window.low), Purse::of(window.high));
-        let room = self.claims.len() + SPARE;
+        let room = self.room();
         for vm in std::mem::take(&mut self.unsure) {
             let claim = self.claims.row(vm);
             let (held, held_above) = (self.pages_for(low, &claim), self.pages_for(high, &claim));
@@ -287,5 +339,60 @@ struct Purse {
 impl Purse {
     fn of(level: Level) -> Self {
         Self { level: level.value(), worth: level.worth() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Columns;
+    use crate::policy::claims::Totals;
+
+    /// Virtual machines of which nothing is kind to the search: few and huge, many and tiny, equal, near a full tax.
+    const FAMILIES: [(usize, u64, u64, f64); 7] = [
+        (1000, 3, 1000, 0.75),
+        (1000, 1, 1000, 0.75),
+        (1000, 1000, 1, 0.75),
+        (1000, 100_000, 5, 0.999_999),
+        (10, 1_000_000, 1000, 0.75),
+        (10, 1 << 32, 1 << 60, 0.999_999),
+        (2, 1 << 32, 1 << 60, 0.999_999),
+    ];
+
+    #[test]
+    fn every_search_ends_and_most_in_one_window() {
+        let mut state = 1u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((u128::from(state) * u128::from(below)) >> 64) as u64
+        };
+        let mut windows = vec![];
+        for (vms, most_pages, most_shares, tax) in FAMILIES.into_iter().cycle().take(700) {
+            let max_pages: Vec<u32> = (0..vms).map(|_| random(most_pages).max(1) as u32).collect();
+            let mut below_max = |part: u64| -> Vec<u32> {
+                max_pages.iter().map(|max| (random(u64::from(*max)) / part) as u32).collect()
+            };
+            let (min_pages, active_pages) = (below_max(4), below_max(1));
+            let shares: Vec<u64> = (0..vms).map(|_| 1 + random(most_shares)).collect();
+            let columns = Columns {
+                shares: &shares,
+                min_pages: &min_pages,
+                max_pages: &max_pages,
+                active_pages: &active_pages,
+            };
+            let Totals { min_pages: least, max_pages: most, .. } = columns.totals();
+            let claims = Claims::new(columns, least + random(most - least)).expect("at least min");
+            let mut search = Search::new(&claims, TaxRate::new(tax).expect("a tax"));
+            let mut window = search.first_window();
+            while !search.settles(&window) {
+                window = search.next_window();
+                assert!(search.windows <= QUICK_WINDOWS + 2 * 64);
+            }
+            windows.push(search.windows);
+        }
+        windows.sort_unstable();
+        assert_eq!(windows[350], 0, "half of them need one window");
+        assert!(windows[630] <= QUICK_WINDOWS, "nine of ten: {}", windows[630]);
+        assert!(windows[699] > QUICK_WINDOWS, "none needs bisection, so this shows nothing");
     }
 }

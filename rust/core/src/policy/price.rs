@@ -105,3 +105,48 @@ impl Ord for Price {
         cross(self, other).cmp(&cross(other, self))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cost_is_that_of_the_papers_formula() {
+        for (rate, pages, active) in
+            [(0.75, 100, 40), (0.75, 100, 100), (0.75, 30, 40), (0.0, 100, 40), (0.99, 7, 3), (0.5, 1, 0)]
+        {
+            let tax = TaxRate::new(rate).expect("a tax");
+            let fraction = (f64::from(active) / f64::from(pages)).min(1.0);
+            let idle_page_cost = 1.0 / (1.0 - rate);
+            let paper = f64::from(pages) * (fraction + idle_page_cost * (1.0 - fraction));
+            let ours = tax.cost(pages, active) as f64 / tax.active_cost() as f64;
+            assert!((ours / paper - 1.0).abs() < 1e-12, "{rate} {pages} {active}");
+        }
+    }
+
+    #[test]
+    fn costs_and_products_stay_within_their_bits() {
+        for tax in [TaxRate::NONE, TaxRate(IDLE_COST as u32 - 1)] {
+            for active in [0, 1, u32::MAX] {
+                assert!((1..1 << 52).contains(&tax.cost(u32::MAX, active)));
+                assert!((1..=IDLE_COST).contains(&tax.cost(1, active)));
+            }
+        }
+        let most = Price { shares: u64::MAX, cost: (1 << 52) - 1 };
+        assert_eq!(most, most);
+        assert!(Price { shares: u64::MAX - 1, ..most } < most);
+        assert!(Price { cost: most.cost - 1, ..most } > most);
+    }
+
+    #[test]
+    fn rates_are_millionths() {
+        let millionths = |rate| TaxRate::new(rate).map(TaxRate::millionths);
+        assert_eq!(millionths(0.75), Ok(TaxRate::default().millionths()));
+        assert_eq!(millionths(-0.0), Ok(0));
+        assert_eq!(millionths(0.29), Ok(290_000));
+        assert_eq!(millionths(1.0 - f64::EPSILON), Ok(999_999));
+        for rate in [1.0, -0.01, f64::NAN, f64::INFINITY] {
+            assert!(millionths(rate).is_err_and(|error| error.to_string().contains("below 1")), "{rate}");
+        }
+    }
+}
