@@ -32,9 +32,9 @@ impl Level {
     pub const LOWEST: Self = Self(LOWEST);
     pub const HIGHEST: Self = Self(HIGHEST);
 
-    /// The nearest level there is.
+    /// The nearest level there is; the lowest for what is no number.
     pub fn new(value: f64) -> Self {
-        Self(value.clamp(LOWEST, HIGHEST))
+        if value.is_nan() { Self::LOWEST } else { Self(value.clamp(LOWEST, HIGHEST)) }
     }
 
     pub fn value(self) -> f64 {
@@ -51,25 +51,12 @@ impl Level {
         Self(f64::from_bits(low.0.to_bits().midpoint(high.0.to_bits())))
     }
 
-    /// For exact budgets.
-    pub fn worth(self) -> Worth {
-        let bits = self.0.to_bits();
-        let exponent = (bits >> 52) as u32; // levels are normal and positive: no sign, and a leading one
-        Worth { mantissa: (bits & ((1 << 52) - 1)) | (1 << 52), shift: 1023 + 52 - exponent }
-    }
-}
-
-/// A level as a mantissa below 2^53 over 2^shift, the shift from 0 to 117.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Worth {
-    mantissa: u64,
-    shift: u32,
-}
-
-impl Worth {
     /// What so many shares may spend: below 2^117, rounded down.
     pub fn budget(self, shares: u64) -> u128 {
-        (u128::from(shares) * u128::from(self.mantissa)) >> self.shift
+        // Levels are normal and positive: no sign, a leading one, and at most 2^52, so that nothing is shifted up.
+        let bits = self.0.to_bits();
+        let (exponent, mantissa) = ((bits >> 52) as u32, (bits & ((1 << 52) - 1)) | (1 << 52));
+        (u128::from(shares) * u128::from(mantissa)) >> (1023 + 52 - exponent)
     }
 }
 
@@ -269,7 +256,7 @@ mod tests {
             let high = Level::new(level.value() * (1.0 + 2f64.powi(-(step as i32) - 10)));
             let (shares, min, max) = (shares >> fewer, min.min(max), min.max(max));
             let (least, most) = Glance::new(Rates::new(tax), level, high).bounds(shares, active, min, max);
-            let exact = |level: Level| affordable(tax, level.worth().budget(shares), active, min, max);
+            let exact = |level: Level| affordable(tax, level.budget(shares), active, min, max);
             prop_assert!(whole(least) <= i64::from(exact(level)));
             prop_assert!(i64::from(exact(high)) <= whole(most));
         }
@@ -278,16 +265,17 @@ mod tests {
         fn budgets_are_exact(level in levels(), shares in 0..1u64 << 20) {
             // So few shares times so few digits are exact in floating point too.
             let coarse = Level::new(f64::from_bits(level.value().to_bits() >> 20 << 20));
-            prop_assert_eq!(coarse.worth().budget(shares), (shares as f64 * coarse.value()) as u128);
+            prop_assert_eq!(coarse.budget(shares), (shares as f64 * coarse.value()) as u128);
         }
     }
 
     #[test]
     fn the_first_and_the_last_level_hand_out_nothing_and_everything() {
-        assert_eq!(Level::LOWEST.worth().budget(u64::MAX), 0);
-        assert_eq!(Level::HIGHEST.worth().budget(1), 1 << 52);
+        assert_eq!(Level::LOWEST.budget(u64::MAX), 0);
+        assert_eq!(Level::HIGHEST.budget(1), 1 << 52);
         assert_eq!(Level::HIGHEST.next(), Level::HIGHEST);
         assert_eq!(Level::new(0.0), Level::LOWEST);
         assert_eq!(Level::new(f64::INFINITY), Level::HIGHEST);
+        assert_eq!(Level::new(f64::NAN), Level::LOWEST);
     }
 }

@@ -24,7 +24,7 @@
 
 use super::AllocationPolicy;
 use super::claims::{Claim, Claims};
-use super::level::{Estimate, Glance, LANES, Level, Rates, Worth, estimate, whole};
+use super::level::{Estimate, Glance, LANES, Level, Rates, estimate, whole};
 use super::price::{Price, TaxRate};
 use super::view::HostView;
 use crate::error::Error;
@@ -62,8 +62,8 @@ pub fn min_funding(claims: &Claims<'_>, tax: TaxRate) -> Vec<i64> {
     }
 }
 
-/// The prices of an equilibrium without whole pages, as the pages' cost that one share pays for; the first half of
-/// [`min_funding`], for benchmarks.
+/// What one share pays for in equilibrium, in millionths of an idle page, as if pages could be split: where nobody's min
+/// or max decides, everybody's price is one over this. It is what [`min_funding`] begins with.
 #[must_use]
 pub fn level(claims: &Claims<'_>, tax: TaxRate) -> f64 {
     estimate(claims, tax).level.value()
@@ -261,11 +261,11 @@ impl<'a> Search<'a> {
         self.between.clear();
         self.glance(window);
         self.high_pages = self.low_pages;
-        let (low, high) = (Purse::of(window.low), Purse::of(window.high));
         let room = self.room();
         for vm in std::mem::take(&mut self.unsure) {
             let claim = self.claims.row(vm);
-            let (held, held_above) = (self.pages_for(low, &claim), self.pages_for(high, &claim));
+            let (held, held_above) =
+                (self.pages_for(window.low, &claim), self.pages_for(window.high, &claim));
             self.low_pages += u64::from(held);
             self.high_pages += u64::from(held_above);
             self.targets[vm] = i64::from(held);
@@ -313,11 +313,10 @@ impl<'a> Search<'a> {
 
     /// The most pages, within min and max, that a claim's budget pays for: guessed in floating point, which is right or
     /// off by one, and corrected in integers.
-    #[inline(always)]
-    fn pages_for(&self, purse: Purse, claim: &Claim) -> u32 {
-        let budget = purse.worth.budget(claim.shares);
+    fn pages_for(&self, level: Level, claim: &Claim) -> u32 {
+        let budget = level.budget(claim.shares);
         let costs = |pages| u128::from(self.tax.cost(pages, claim.active_pages));
-        let (guess, _) = self.rates.pages(claim.shares as f64 * purse.level, claim.active_pages);
+        let (guess, _) = self.rates.pages(claim.shares as f64 * level.value(), claim.active_pages);
         let mut pages = (guess as u32).clamp(claim.min_pages, claim.max_pages);
         while pages < claim.max_pages && costs(pages + 1) <= budget {
             pages += 1;
@@ -326,19 +325,6 @@ impl<'a> Search<'a> {
             pages -= 1;
         }
         pages
-    }
-}
-
-/// A level for guesses and for exact budgets.
-#[derive(Clone, Copy, Debug)]
-struct Purse {
-    level: f64,
-    worth: Worth,
-}
-
-impl Purse {
-    fn of(level: Level) -> Self {
-        Self { level: level.value(), worth: level.worth() }
     }
 }
 
