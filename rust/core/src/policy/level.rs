@@ -234,14 +234,10 @@ mod tests {
         })
     }
 
-    /// The most pages that a budget pays for, from the definition of a cost.
-    fn affordable(tax: TaxRate, budget: u128, active: u32, min: u32, max: u32) -> u32 {
-        let (mut low, mut high) = (min, max);
-        while low < high {
-            let middle = low + (high - low).div_ceil(2);
-            if u128::from(tax.cost(middle, active)) <= budget { low = middle } else { high = middle - 1 }
-        }
-        low
+    /// A level so many steps from the one where those shares just pay for that cost.
+    fn near(cost: u64, shares: u64, steps: i64) -> Level {
+        let level = Level::new(cost as f64 / shares as f64);
+        Level::new(f64::from_bits(level.value().to_bits().wrapping_add_signed(steps)))
     }
 
     proptest! {
@@ -249,16 +245,18 @@ mod tests {
 
         #[test]
         fn a_glance_is_never_wrong(
-            (level, step) in (levels(), 0..40u32), shares: u64, fewer in 0..64u32,
-            (active, min, max) in any::<(u32, u32, u32)>(), millionths in 0..1_000_000u32,
+            (from, to) in (-3..4i64, 0..4i64), (shares, fewer) in (1..u64::MAX, 0..64u32),
+            (pages, active, min, max) in any::<(u32, u32, u32, u32)>(), fewer_pages in 0..32u32,
+            millionths in 0..1_000_000u32,
         ) {
             let tax = TaxRate::new(f64::from(millionths) * 1e-6).expect("a tax");
-            let high = Level::new(level.value() * (1.0 + 2f64.powi(-(step as i32) - 10)));
-            let (shares, min, max) = (shares >> fewer, min.min(max), min.max(max));
-            let (least, most) = Glance::new(Rates::new(tax), level, high).bounds(shares, active, min, max);
-            let exact = |level: Level| affordable(tax, level.budget(shares), active, min, max);
-            prop_assert!(whole(least) <= i64::from(exact(level)));
-            prop_assert!(i64::from(exact(high)) <= whole(most));
+            let (shares, pages) = ((shares >> fewer).max(1), pages >> fewer_pages);
+            let (min, max) = (min.min(max).min(pages), min.max(max).max(pages));
+            let cost = tax.cost(pages, active);
+            let (low, high) = (near(cost, shares, from), near(cost, shares, from + to));
+            let (least, most) = Glance::new(Rates::new(tax), low, high).bounds(shares, active, min, max);
+            let held = |level: Level| i64::from(tax.affordable(level.budget(shares), active, min, max));
+            prop_assert!(whole(least) <= held(low) && held(high) <= whole(most));
         }
 
         #[test]

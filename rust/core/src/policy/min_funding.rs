@@ -333,6 +333,28 @@ mod tests {
     use super::*;
     use crate::policy::Columns;
     use crate::policy::claims::Totals;
+    use crate::rng::mix;
+
+    #[test]
+    fn what_a_budget_pays_for_is_exact_however_close() {
+        let tax = TaxRate::default();
+        let columns = Columns { shares: &[1], min_pages: &[0], max_pages: &[9], active_pages: &[0] };
+        let claims = Claims::new(columns, 5).expect("no min");
+        let search = Search::new(&claims, tax);
+        let mut guesses = [0; 3];
+        for number in 0..100_000u64 {
+            let random = mix(number + 1);
+            let (shares, pages) = (1 + (random >> (number % 60)), 1 + (mix(random) as u32 >> 1));
+            let claim =
+                Claim { shares, min_pages: 0, max_pages: u32::MAX, active_pages: (random as u32) / 3 };
+            let level = Level::new(tax.cost(pages, claim.active_pages) as f64 / shares as f64);
+            let exact = tax.affordable(level.budget(shares), claim.active_pages, 0, u32::MAX);
+            assert_eq!(search.pages_for(level, &claim), exact);
+            let guess = search.rates.pages(shares as f64 * level.value(), claim.active_pages).0 as u32;
+            guesses[(1 + i64::from(exact) - i64::from(guess)) as usize] += 1;
+        }
+        assert!(guesses.iter().all(|times| *times > 10), "too high, right, too low: {guesses:?}");
+    }
 
     /// Virtual machines of which nothing is kind to the search: few and huge, many and tiny, equal, near a full tax.
     const FAMILIES: [(usize, u64, u64, f64); 7] = [

@@ -110,6 +110,22 @@ impl Ord for Price {
 mod tests {
     use super::*;
 
+    impl TaxRate {
+        /// The most pages within bounds that a budget pays for, by the definition of a cost.
+        pub fn affordable(self, budget: u128, active_pages: u32, min_pages: u32, max_pages: u32) -> u32 {
+            let (mut low, mut high) = (min_pages, max_pages);
+            while low < high {
+                let middle = low + (high - low).div_ceil(2);
+                if u128::from(self.cost(middle, active_pages)) <= budget {
+                    low = middle;
+                } else {
+                    high = middle - 1;
+                }
+            }
+            low
+        }
+    }
+
     #[test]
     fn the_cost_is_that_of_the_papers_formula() {
         for (rate, pages, active) in
