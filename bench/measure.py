@@ -51,6 +51,8 @@ class Scale:
     touch_batches: int
     large: int
     large_rounds: int
+    policy_vms: tuple[int, ...]
+    policy_heap_vms: int
 
 
 _MIB = 2**20 // PAGE_BYTES
@@ -69,6 +71,8 @@ _SCALES = {
         touch_batches=4,
         large=256 * _MIB,
         large_rounds=2,
+        policy_vms=(10, 1000),
+        policy_heap_vms=20,
     ),
     "full": Scale(
         name="full",
@@ -82,6 +86,8 @@ _SCALES = {
         touch_batches=256,
         large=64 * _GIB,
         large_rounds=3,
+        policy_vms=(10, 1000, 100_000),
+        policy_heap_vms=1000,
     ),
 }
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from esxcore.errors import EsxError as EsxError
     from esxcore.errors import HostBusyError as HostBusyError
     from esxcore.errors import InvariantError as InvariantError
+    from esxcore.errors import MinOvercommittedError as MinOvercommittedError
     from esxcore.errors import OutOfMachineMemoryError as OutOfMachineMemoryError
     from esxcore.errors import PageRangeError as PageRangeError
     from esxcore.errors import RealMemoryError as RealMemoryError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from esxcore.experiment import build_host as build_host
     from esxcore.experiment import run as run
     from esxcore.host import Host as Host
+    from esxcore.policy import min_funding_targets as min_funding_targets
     from esxcore.recording import Recording as Recording
     from esxcore.reports import FrameKind as FrameKind
     from esxcore.reports import PageState as PageState
@@ -56,6 +58,7 @@ _HOMES = {
         "EsxError",
         "HostBusyError",
         "InvariantError",
+        "MinOvercommittedError",
         "OutOfMachineMemoryError",
         "PageRangeError",
         "RealMemoryError",
@@ -66,6 +69,7 @@ _HOMES = {
     "contents": ("ContentTrace",),
     "experiment": ("build_host", "run"),
     "host": ("Host",),
+    "policy": ("min_funding_targets",),
     "recording": ("Recording",),
     "reports": ("FrameKind", "PageState", "ScanReport", "TouchReport"),
     "scenario": ("Scenario",),

@@ -9,6 +9,7 @@ __all__ = [
     "PAGE_STATES",
     "Host",
     "__version__",
+    "min_funding_targets",
     "paper_parameters",
 ]
 
@@ -19,6 +20,15 @@ PAGE_STATES: list[str]
 
 _Ppns: TypeAlias = NDArray[np.uint32] | NDArray[np.int64]
 
+def min_funding_targets(
+    *,
+    shares: NDArray[np.int64],
+    min_pages: NDArray[np.int64],
+    max_pages: NDArray[np.int64],
+    active_pages: NDArray[np.int64],
+    available_pages: int,
+    tax_rate: float,
+) -> NDArray[np.int64]: ...
 def paper_parameters() -> list[tuple[str, float, str, str, str]]: ...
 
 @final

@@ -6,6 +6,7 @@ and what was expected.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex, TypeAlias
@@ -57,6 +58,21 @@ def page_numbers(
                     f'page {wrong} of VM "{vm}" is out of range:'
                     f" it has {pages} pages, 0 to {pages - 1}"
                 )
+    return np.ascontiguousarray(numbers, dtype=np.int64)
+
+
+def column(values: object, what: str) -> NDArray[np.int64]:
+    """A column with a whole number for each virtual machine: int64 of shape (VMs,), contiguous.
+
+    The core checks ranges; numbers beyond 64 bits, which it cannot take, are refused here.
+    """
+    numbers = _integers(values, what, "whole numbers of an integer dtype, one for each VM")
+    if numbers.ndim != 1:
+        raise ArgumentTypeError(f"{what}: shape {numbers.shape}; expected (VMs,)")
+    if numbers.dtype in (object, np.uint64):
+        for vm, number in enumerate(numbers.tolist()):
+            if not -(2**63) <= number < 2**63:
+                raise ConfigError(f"{what} of VM {vm} is {number}; expected a number below 2**63")
     return np.ascontiguousarray(numbers, dtype=np.int64)
 
 
@@ -129,6 +145,16 @@ def in_range(value: object, what: str, low: int, high: int) -> int:
     if not low <= number <= high:
         raise ConfigError(f"{what}: {number}; expected {low} to {high}")
     return number
+
+
+def real_number(value: object, what: str) -> float:
+    """The number, of whatever real type, as a float; what is beyond floats is infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ArgumentTypeError(f"{what}: {value!r}; expected a number")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def scan_rate(value: object, what: str, sharing: bool) -> int:

@@ -20,6 +20,26 @@ class ScenarioError(ConfigError):
     """A scenario file says something that cannot be run; the message names file and field."""
 
 
+class MinOvercommittedError(ConfigError):
+    """What is guaranteed to all virtual machines together is more than there is.
+
+    Attributes
+    ----------
+    min_pages : int
+        Sum of all min.
+    available_pages : int
+        Pages there are for all of them.
+    """
+
+    def __init__(self, message: str, min_pages: int = 0, available_pages: int = 0) -> None:
+        super().__init__(message)
+        self.min_pages = min_pages
+        self.available_pages = available_pages
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, int]]:
+        return type(self), (str(self), self.min_pages, self.available_pages)
+
+
 class DataError(EsxError, ValueError):
     """A data file is missing, corrupt, or holds other arrays than its format says."""
 

@@ -26,6 +26,7 @@ from esxcore.arguments import (
     need_real_memory,
     one_page,
     page_numbers,
+    real_number,
     salt_name,
     scan_rate,
     seed_sequence,
@@ -39,7 +40,6 @@ from esxcore.reports import ScanReport, TouchReport
 from esxcore.vm import Vm
 
 VmLike: TypeAlias = Vm | str
-_NUMBERS = np.integer | np.floating
 _MUCH = 2**26
 """Bytes of a result from which it is asked whether real memory has them."""
 
@@ -276,11 +276,10 @@ class Host:
             What the scanner did in this time. After Ctrl-C, the host is at the second it has
             reached.
         """
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float | _NUMBERS):
-            raise ArgumentTypeError(f"seconds: {seconds!r}; expected a number")
-        if not 0 <= seconds <= 2**33:  # nor is NaN
+        elapsed = real_number(seconds, "seconds")
+        if not 0 <= elapsed <= 2**33:  # nor is NaN
             raise ConfigError(f"seconds: {seconds!r}; expected a number from 0 to 2**33")
-        return ScanReport(*self._core.advance(round(float(seconds) * 1e9)))
+        return ScanReport(*self._core.advance(round(elapsed * 1e9)))
 
     @property
     def now(self) -> float:

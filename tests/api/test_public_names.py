@@ -14,7 +14,8 @@ WANTED = {
     "Host", "Vm", "TouchReport", "ScanReport", "PageState", "FrameKind", "PAGE_SIZE",
     "EsxError", "ConfigError", "ScenarioError", "DataError", "ContentError", "ArgumentTypeError",
     "PageRangeError", "OutOfMachineMemoryError", "UnknownVmError", "DuplicateVmError",
-    "HostBusyError", "InvariantError", "SizeWarning",
+    "HostBusyError", "InvariantError", "SizeWarning", "min_funding_targets",
+    "MinOvercommittedError",
 }  # fmt: skip
 HOST_METHODS = {
     "power_on", "power_off", "touch", "write", "read", "peek", "scan", "advance", "fork", "audit",
@@ -66,6 +67,7 @@ def test_every_error_is_an_esx_error_and_a_builtin() -> None:
     kinds = {
         "ConfigError": ValueError,
         "ScenarioError": ValueError,
+        "MinOvercommittedError": ValueError,
         "DataError": ValueError,
         "ContentError": ValueError,
         "ArgumentTypeError": TypeError,

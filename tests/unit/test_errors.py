@@ -32,6 +32,8 @@ def test_the_numbers_survive() -> None:
     twin = pickle.loads(pickle.dumps(error))
     assert (twin.wanted_pages, twin.free_pages, twin.done) == (5, 2, 7)
     assert isinstance(twin, MemoryError)
+    scarce = pickle.loads(pickle.dumps(errors.MinOvercommittedError("too much", 9, 8)))
+    assert (scarce.min_pages, scarce.available_pages) == (9, 8)
     broken = pickle.loads(pickle.dumps(errors.InvariantError("I4: hash", "I4")))
     assert broken.invariant == "I4"
 

@@ -103,6 +103,56 @@ pub enum Error {
         /// Pages named.
         pages: usize,
     },
+    /// A value of a policy's view, or a weight, that cannot be.
+    #[error("{column} of VM {vm} is {value}; expected {expected}")]
+    Column {
+        /// Name of the column.
+        column: &'static str,
+        /// Row of the virtual machine.
+        vm: usize,
+        /// The value.
+        value: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// A column with more or fewer rows than there are virtual machines.
+    #[error("{column} has {rows} rows for {vms} VMs; expected one for each")]
+    ColumnLength {
+        /// Name of the column.
+        column: &'static str,
+        /// Its rows.
+        rows: usize,
+        /// Virtual machines.
+        vms: usize,
+    },
+    /// What is guaranteed to all virtual machines together is more than there is (§6.2).
+    #[error("the VMs' min_pages add up to {min_pages} but {available_pages} pages are available")]
+    MinOvercommitted {
+        /// Sum of all min.
+        min_pages: u64,
+        /// Pages there are for all of them.
+        available_pages: u64,
+    },
+    /// A policy's target below a virtual machine's min or above its max.
+    #[error("the target of VM {vm:?} is {target} pages; expected {min_pages} to {max_pages}")]
+    TargetOutOfRange {
+        /// Name of the virtual machine.
+        vm: String,
+        /// The target.
+        target: i64,
+        /// Its min.
+        min_pages: u32,
+        /// Its max.
+        max_pages: u32,
+    },
+    /// A policy's targets together are more than there is.
+    #[error("the targets add up to {target_pages} but {available_pages} pages are available")]
+    TargetsOvercommitted {
+        /// Sum of all targets.
+        target_pages: u64,
+        /// Pages there are for all virtual machines.
+        available_pages: u64,
+    },
     /// A setting outside its range.
     #[error("{what} is {value}; expected {expected}")]
     Setting {

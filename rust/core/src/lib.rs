@@ -5,6 +5,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 5 host | [`host`] [`touch`] [`stats`] [`census`] [`digest`]: compose the rooms below |
+//! | 4 plug-ins | [`policy`]: how many pages each virtual machine should have |
 //! | 3 mechanisms | [`share`]: select pages |
 //! | 2 transition | [`memory`] changes page state, [`audit`] proves it consistent |
 //! | 1 containers | [`content`] [`machine`] [`pmap`] [`frame_table`] [`swapfile`] [`hash`] |
@@ -42,6 +43,7 @@ pub mod machine;
 pub mod memory;
 pub mod page_set;
 pub mod pmap;
+pub mod policy;
 pub mod rng;
 pub mod share;
 pub mod stats;

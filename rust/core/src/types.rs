@@ -91,6 +91,20 @@ pub enum ContentKind {
     Tokens,
 }
 
+/// How short of memory a host is (§6.3): in which of four intervals its free memory lies, with hysteresis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FreeState {
+    /// Enough is free.
+    #[default]
+    High,
+    /// Balloons inflate.
+    Soft,
+    /// The server pages.
+    Hard,
+    /// Virtual machines above their target are blocked too.
+    Low,
+}
+
 /// The content of one page, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageView<'a> {

@@ -20,19 +20,35 @@ impl Ppns<'_> {
     pub fn to_vec(&self) -> PyResult<Result<Vec<u32>, i64>> {
         match self {
             Self::Narrow(ppns) => Ok(Ok(ppns.as_slice()?.to_vec())),
-            Self::Wide(ppns) => Ok(narrow(ppns.as_slice()?)),
+            Self::Wide(ppns) => {
+                let ppns = ppns.as_slice()?;
+                Ok(whole(ppns, u32::MAX.into(), |ppn| ppn as u32).map_err(|row| ppns[row]))
+            }
         }
     }
 }
 
-fn narrow(ppns: &[i64]) -> Result<Vec<u32>, i64> {
-    // One pass over everything is faster than a look at each number.
-    let bits = ppns.iter().fold(0, |seen, ppn| seen | ppn);
-    if u32::try_from(bits).is_err() {
-        let wrong = ppns.iter().find(|ppn| u32::try_from(**ppn).is_err());
-        return Err(wrong.copied().unwrap_or(bits));
+/// A column of whole numbers: int64, one-dimensional, contiguous.
+#[derive(FromPyObject)]
+pub struct Column<'py>(PyReadonlyArray1<'py, i64>);
+
+impl Column<'_> {
+    /// The numbers as the core has them, a copy that no other thread can change meanwhile, or row and value of the
+    /// first that is not from 0 to `most`, which is a power of two less one.
+    pub fn to_vec<T>(&self, most: i64, cast: impl Fn(i64) -> T) -> PyResult<Result<Vec<T>, (usize, i64)>> {
+        let values = self.0.as_slice()?;
+        Ok(whole(values, most, cast).map_err(|row| (row, values[row])))
     }
-    Ok(ppns.iter().map(|ppn| *ppn as u32).collect())
+}
+
+/// The numbers cast, or the row of the first that is not from 0 to `most`, which is a power of two less one.
+fn whole<T>(values: &[i64], most: i64, cast: impl Fn(i64) -> T) -> Result<Vec<T>, usize> {
+    // One pass over everything is faster than a look at each number.
+    let bits = values.iter().fold(0, |seen, value| seen | value);
+    if bits & !most != 0 {
+        return Err(values.iter().position(|value| value & !most != 0).unwrap_or(0));
+    }
+    Ok(values.iter().map(|value| cast(*value)).collect())
 }
 
 /// Page contents: uint8 of shape (pages, 4096), or uint64 tokens of shape (pages,); contiguous.
@@ -103,6 +119,11 @@ fn room<T>(len: usize) -> Result<Vec<T>, Error> {
     Ok(values)
 }
 
+/// One column as an array.
+pub fn column<T: Element>(py: Python<'_>, values: Vec<T>) -> Bound<'_, PyAny> {
+    values.into_pyarray(py).into_any()
+}
+
 /// Columns by name, each an array.
 pub struct Columns<'py>(Bound<'py, PyDict>);
 
@@ -114,7 +135,7 @@ impl<'py> Columns<'py> {
 
     /// Adds a column.
     pub fn add<T: Element>(&self, name: &str, values: Vec<T>) -> PyResult<()> {
-        self.0.set_item(name, values.into_pyarray(self.0.py()))
+        self.0.set_item(name, column(self.0.py(), values))
     }
 
     /// Adds a column of text, as a list.

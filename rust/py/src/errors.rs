@@ -29,6 +29,10 @@ fn exception(py: Python<'_>, error: &Error, done: usize) -> PyResult<PyErr> {
             facts.set_item("free_pages", free)?;
             facts.set_item("done", done)?;
         }
+        Error::MinOvercommitted { min_pages, available_pages } => {
+            facts.set_item("min_pages", min_pages)?;
+            facts.set_item("available_pages", available_pages)?;
+        }
         Error::Invariant { invariant, .. } => facts.set_item("invariant", invariant)?,
         _ => {}
     }
@@ -51,11 +55,17 @@ fn class_name(error: &Error) -> &'static str {
         | Error::TokenOutOfRange { .. }
         | Error::BatchMismatch { .. } => "ContentError",
         Error::NoMemory { .. } => "RealMemoryError",
-        Error::Setting { .. } | Error::TooManyVms { .. } => "ConfigError",
+        Error::Setting { .. }
+        | Error::TooManyVms { .. }
+        | Error::Column { .. }
+        | Error::ColumnLength { .. } => "ConfigError",
+        Error::MinOvercommitted { .. } => "MinOvercommittedError",
         Error::Invariant { .. } => "InvariantError",
         Error::SwapFull { .. }
         | Error::WrongState { .. }
         | Error::PageNotFree { .. }
+        | Error::TargetOutOfRange { .. }
+        | Error::TargetsOvercommitted { .. }
         | Error::Interrupted => "EsxError",
     }
 }

@@ -5,6 +5,7 @@
 mod arrays;
 mod errors;
 mod host;
+mod policy;
 mod signals;
 mod tables;
 
@@ -21,6 +22,9 @@ mod _core {
 
     #[pymodule_export]
     use super::paper_parameters;
+
+    #[pymodule_export]
+    use super::policy::min_funding_targets;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
