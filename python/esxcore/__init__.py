@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from esxcore._core import __version__ as __version__
+    from esxcore.census import Census as Census
+    from esxcore.census import census as census
     from esxcore.config import PAGE_SIZE as PAGE_SIZE
     from esxcore.config import paper_parameters as paper_parameters
     from esxcore.contents import ContentTrace as ContentTrace
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "_core": ("__version__",),
+    "census": ("Census", "census"),
     "config": ("PAGE_SIZE", "paper_parameters"),
     "errors": (
         "ArgumentTypeError",
