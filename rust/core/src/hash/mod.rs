@@ -52,8 +52,6 @@ pub struct PageHasher {
     kernel: Kernel,
     seed: u64,
     mask: u64,
-    /// Of the zero page with real bytes: zero pages are common, and finding out is faster than hashing.
-    zero: u64,
 }
 
 impl PageHasher {
@@ -64,60 +62,79 @@ impl PageHasher {
     }
 
     fn with_kernel(kernel: Kernel, seed: u64, mask: u64) -> Self {
-        let [zero] = kernel.hash([&ZERO_PAGE], seed);
-        Self { kernel, seed, mask, zero }
+        Self { kernel, seed, mask }
     }
 
     /// The hash of one page.
     #[must_use]
     pub fn hash(&self, page: PageView<'_>) -> PageHash {
-        let is_zero = page.is_zero();
-        let bare = match page {
-            PageView::Token(token) => mix(token ^ self.seed),
-            PageView::Bytes(_) if is_zero => self.zero,
-            PageView::Bytes(bytes) => self.kernel.hash([bytes], self.seed)[0],
-        };
-        PageHash { bare: bare & self.mask, is_zero }
+        match page {
+            PageView::Token(0) => self.of_zero(),
+            PageView::Token(token) => self.masked(mix(token ^ self.seed), false),
+            PageView::Bytes(page) => {
+                let [hash] = self.kernel.hash([page], self.seed);
+                self.of_bytes(hash)
+            }
+        }
     }
 
-    /// The hashes of several pages, as [`PageHasher::hash`] finds them: scattered pages of real bytes are read eight in
-    /// step, which keeps more of memory's bandwidth busy than one after the other.
+    /// The hashes of several pages, as [`PageHasher::hash`] finds them.
+    ///
+    /// Pages of real bytes are read several in step, which keeps more of memory's bandwidth busy than one after the
+    /// other.
     pub fn hash_all(&self, pages: &[PageView<'_>], hashes: &mut Vec<PageHash>) {
         hashes.clear();
         hashes.resize(pages.len(), PageHash::default());
-        // Pages that begin with zeros are mostly zero; the others are not, and need no test.
-        let (mut others, mut zeros) = (Vec::with_capacity(pages.len()), Vec::with_capacity(pages.len()));
+        let mut bytes = Vec::with_capacity(pages.len());
         for (place, page) in pages.iter().enumerate() {
             match page {
                 PageView::Token(_) => hashes[place] = self.hash(*page),
-                PageView::Bytes(page) if kernel::begins_with_zeros(page) => zeros.push((place, *page)),
-                PageView::Bytes(page) => others.push((place, *page)),
+                PageView::Bytes(page) => bytes.push((place, *page)),
             }
         }
-        in_step(&zeros, |group, pages| {
-            for ((place, page), is_zero) in group.iter().zip(kernel::are_zero(pages)) {
-                match is_zero {
-                    true => hashes[*place] = PageHash { bare: self.zero & self.mask, is_zero },
-                    false => others.push((*place, page)),
-                }
+        bytes.sort_unstable_by_key(|(_, page)| page.as_ptr());
+        let follows = |pair: &&[(usize, &Page)]| std::ptr::eq(pair[1].1, ptr_after(pair[0].1));
+        if bytes.windows(2).filter(follows).count() >= bytes.len() / 2 {
+            self.hash_along::<STREAMS>(&bytes, hashes);
+        } else {
+            self.hash_along::<STEP>(&bytes, hashes);
+        }
+    }
+
+    /// Hashes the first pages of `N` equal parts, the second pages, and so on.
+    fn hash_along<const N: usize>(&self, pages: &[(usize, &Page)], hashes: &mut [PageHash]) {
+        let part = pages.len().div_ceil(N);
+        for step in 0..part {
+            // Where a part is shorter, its last page is read once more.
+            let places: [usize; N] =
+                std::array::from_fn(|stream| (stream * part + step).min(pages.len() - 1));
+            let found = self.kernel.hash(places.map(|place| pages[place].1), self.seed);
+            for (place, hash) in places.into_iter().zip(found) {
+                hashes[pages[place].0] = self.of_bytes(hash);
             }
-        });
-        in_step(&others, |group, pages| {
-            for ((place, _), bare) in group.iter().zip(self.kernel.hash(pages, self.seed)) {
-                hashes[*place] = PageHash { bare: bare & self.mask, is_zero: false };
-            }
-        });
+        }
+    }
+
+    fn of_bytes(&self, hash: Option<u64>) -> PageHash {
+        hash.map_or_else(|| self.of_zero(), |bare| self.masked(bare, false))
+    }
+
+    fn of_zero(&self) -> PageHash {
+        self.masked(mix(self.seed), true)
+    }
+
+    fn masked(&self, bare: u64, is_zero: bool) -> PageHash {
+        PageHash { bare: bare & self.mask, is_zero }
     }
 }
 
-/// Pages read together.
+/// Runs of neighbouring pages that are read in step.
+const STREAMS: usize = 4;
+/// Scattered pages that are read in step.
 const STEP: usize = 8;
 
-/// Calls `work` with each eight pages; a last few are filled up by repeating one.
-fn in_step<'a>(pages: &[(usize, &'a Page)], mut work: impl FnMut(&[(usize, &'a Page)], [&'a Page; STEP])) {
-    for group in pages.chunks(STEP) {
-        work(group, std::array::from_fn(|at| group[at.min(group.len() - 1)].1));
-    }
+fn ptr_after(page: &Page) -> *const Page {
+    std::ptr::from_ref(page).wrapping_add(1)
 }
 
 /// A key that stands for a page's content in `domain`: exact for tokens, 128 hash bits for bytes.
@@ -195,6 +212,7 @@ mod tests {
         for kernel in supported() {
             let [one, other] = [1, 2].map(|seed| kernel.hash([&[7; PAGE_SIZE]], seed));
             assert_ne!(one, other);
+            assert_eq!(kernel.hash([&ZERO_PAGE], 1), [None]);
         }
     }
 

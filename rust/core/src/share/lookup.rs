@@ -20,7 +20,7 @@ use std::hint::black_box;
 
 use super::ScanReport;
 use crate::error::Error;
-use crate::frame_table::{FrameTable, FrameView, truncated};
+use crate::frame_table::{FrameView, truncated};
 use crate::memory::Memory;
 use crate::pmap::{Entry, State};
 use crate::types::{Mpn, Ppn, VmId};
@@ -81,7 +81,7 @@ pub fn scan_batch(memory: &mut Memory, picks: &[(VmId, Ppn)], report: &mut ScanR
     let mut candidates: Vec<Candidate> =
         picks.iter().filter_map(|pick| Candidate::new(memory, *pick)).collect();
     hash_all(memory, &mut candidates);
-    fetch_frames(memory.frames(), &candidates);
+    memory.frames().fetch(candidates.iter().map(|page| (page.mpn, page.hash)), CHAIN_STEPS);
     for page in &candidates {
         // An earlier candidate may have published this very page, or it came twice.
         if memory.entry(page.vm, page.ppn) == page.entry {
@@ -99,16 +99,6 @@ fn hash_all(memory: &Memory, candidates: &mut [Candidate]) {
         page.hash = hash.salted(memory.salt(page.vm));
         page.is_zero = hash.is_zero;
     }
-}
-
-/// Brings the candidates' own frames near, and the first frames of their chains, one step of all chains at a time.
-fn fetch_frames(frames: &FrameTable, candidates: &[Candidate]) {
-    black_box(candidates.iter().filter_map(|page| frames.next(page.mpn)).count());
-    let mut places: Vec<Mpn> = candidates.iter().filter_map(|page| frames.first(page.hash)).collect();
-    for _ in 0..CHAIN_STEPS {
-        places.retain_mut(|place| frames.next(*place).map(|next| *place = next).is_some());
-    }
-    black_box(places.len());
 }
 
 fn scan_page(memory: &mut Memory, page: &Candidate, report: &mut ScanReport) -> Result<(), Error> {
