@@ -214,3 +214,28 @@ fn stamp_bytes(page: &mut Page, stamp: &mut Stamp) {
     page[..8].copy_from_slice(&stamp.mark.to_le_bytes());
     page[8..16].copy_from_slice(&number);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_compared_in_step_or_alone_are_the_same() {
+        let mut content = Content::new(ContentKind::Bytes, 64, 7).expect("256 KiB");
+        while !content.commit_some(64) {}
+        // Page n differs from the zero page in one byte, which is in another line each time.
+        for page in 1..64 {
+            let mut bytes = ZERO_PAGE;
+            bytes[page * 65 % PAGE_SIZE] = 1;
+            content.store(page, PageView::Bytes(&bytes));
+            content.copy(page, 63);
+            let pairs: Vec<(usize, usize)> = (0..64).map(|other| (page, other)).collect();
+            for count in [0, 1, 7, 8, 9, 64] {
+                let equal: Vec<bool> = pairs[..count].iter().map(|(_, other)| *other == page).collect();
+                let found = content.are_equal(&pairs[..count]);
+                assert_eq!(found[..count.min(63)], equal[..count.min(63)]);
+                assert!(count < 64 || found[63]);
+            }
+        }
+    }
+}

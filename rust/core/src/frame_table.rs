@@ -403,6 +403,21 @@ mod tests {
     }
 
     #[test]
+    fn frames_of_the_same_truncated_hash_are_alike() {
+        let mut table = table(8);
+        let hash = 0xFEDC_BA98_7654_3210;
+        let one_chain = [hash, hash ^ 1, truncated(hash) ^ 1 << HASH_DROPPED, hash];
+        for (mpn, hash) in (0..).zip(one_chain) {
+            table.insert_hint(Mpn(mpn), hash, VmId(u16::MAX), Ppn(u32::MAX - 1));
+            table.insert_shared(Mpn(mpn + 4), hash, mpn == 0);
+        }
+        assert_eq!(chain(&table, hash).len(), 8);
+        table.fetch((0..8).map(|mpn| (Mpn(mpn), hash))); // only reads
+        assert!(table.alike(hash).eq([7, 3, 5, 1, 4, 0].map(Mpn)));
+        assert!(table.alike(one_chain[2]).eq([6, 2].map(Mpn)));
+    }
+
+    #[test]
     fn counts_overflow_and_come_back() {
         let mut table = table(2);
         table.insert_shared(Mpn(1), 5, true);

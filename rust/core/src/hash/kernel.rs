@@ -85,12 +85,12 @@ mod x86 {
     const STARTS: [i64; CHAINS] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
     const END: i64 = 0x082E_FA98_EC4E_6C89;
 
+    #[allow(clippy::needless_range_loop)] // by index, not by iterator: so all states stay in registers
     #[target_feature(enable = "aes,avx")]
     pub fn hash<const N: usize>(pages: [&Page; N], seed: u64) -> [u64; N] {
         let pages: [&[[[u8; BLOCK]; CHAINS]; ROUNDS]; N] = pages.map(|page| zerocopy::transmute_ref!(page));
         let mut states = [STARTS.map(|start| _mm_set_epi64x(start, seed as i64)); N];
         for round in 0..ROUNDS {
-            // By index, not by iterator: so all states stay in registers.
             for page in 0..N {
                 for chain in 0..CHAINS {
                     let block = load(pages[page][round][chain]);

@@ -65,7 +65,8 @@ impl Candidate {
 /// The candidates among the picked pages, ready to be looked up.
 pub fn prepare(memory: &Memory, picks: &[(VmId, Ppn)]) -> Vec<Candidate> {
     black_box(picks.iter().filter(|(vm, ppn)| memory.entry(*vm, *ppn).is_ineligible()).count());
-    let mut candidates = picks.iter().filter_map(|pick| Candidate::new(memory, *pick)).collect();
+    let mut candidates: Vec<Candidate> =
+        picks.iter().filter_map(|pick| Candidate::new(memory, *pick)).collect();
     hash_all(memory, &mut candidates);
     memory.frames().fetch(candidates.iter().map(|page| (page.mpn, page.hash)));
     for page in &mut candidates {
@@ -75,7 +76,7 @@ pub fn prepare(memory: &Memory, picks: &[(VmId, Ppn)]) -> Vec<Candidate> {
     candidates
 }
 
-fn hash_all(memory: &Memory, candidates: &mut Vec<Candidate>) {
+fn hash_all(memory: &Memory, candidates: &mut [Candidate]) {
     let mut hashes = Vec::with_capacity(candidates.len());
     memory.hash_all(candidates.iter().map(|page| page.mpn), &mut hashes);
     for (page, bare) in candidates.iter_mut().zip(hashes) {
@@ -129,5 +130,21 @@ impl Touched {
     /// Whether that chain may hold more than when the batch began.
     pub fn has(&self, chain: usize) -> bool {
         self.0[chain / 64 % Self::WORDS] >> (chain % 64) & 1 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_touched_chain_is_never_forgotten() {
+        let chains = [0, 1, 63, 64, 4095, 4096, 1 << 20, (1 << 20) + 5];
+        let mut touched = Touched::none();
+        for (number, chain) in chains.iter().enumerate() {
+            touched.add(*chain);
+            assert!(chains[..=number].iter().all(|chain| touched.has(*chain)));
+        }
+        assert!(!touched.has(2) && !touched.has(65));
     }
 }
