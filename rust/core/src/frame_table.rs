@@ -141,21 +141,18 @@ impl FrameTable {
     ///
     /// One step of all chains at a time, in loops as short as can be and without a branch on what is loaded: so the
     /// processor has as many loads in flight as it can.
-    pub fn fetch(&self, pages: impl Iterator<Item = (Mpn, u64)>) {
+    pub fn fetch(&self, pages: impl Iterator<Item = (Mpn, u64)> + Clone) {
         let (frames, heads) = (self.frames.as_slice(), self.heads.as_slice());
-        let mut seen = 0;
-        let first = pages.map(|(mpn, hash)| {
-            seen |= frames[mpn.index()].0[1];
-            heads[self.chain(hash)]
-        });
-        let mut links: Vec<u32> = first.collect();
+        let chains: Vec<usize> = pages.clone().map(|(_, hash)| self.chain(hash)).collect();
+        let mut links: Vec<u32> = chains.into_iter().map(|chain| heads[chain]).collect();
+        let own = pages.fold(0, |seen, (mpn, _)| seen | frames[mpn.index()].0[1]);
         for _ in 0..STEPS_AHEAD {
             for link in &mut links {
                 // After its end a chain goes on with the frame of page 0: what is read there is not used.
                 *link = frames[link.saturating_sub(1) as usize].0[1] as u32;
             }
         }
-        black_box((seen, links));
+        black_box((own, links));
     }
 
     /// The pages in a hash's chain whose frames have the same truncated hash.
