@@ -205,3 +205,46 @@ impl<'a> Queue<'a> {
         Some(piece)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Run;
+    use esxcore_core::types::{MAX_PAGES, Page};
+
+    /// Holes but for seven pages in the middle.
+    struct Sparse;
+
+    impl Pages for Sparse {
+        fn pages(&self) -> u32 {
+            MAX_PAGES / 2
+        }
+
+        fn run(&self, first: u32, most: u32) -> Result<Run, Error> {
+            let (end, kind) = match first {
+                0..1000 => (1000, RunKind::Hole),
+                1000..1007 => (1007, RunKind::Data),
+                _ => (self.pages(), RunKind::Hole),
+            };
+            Ok(Run { first, pages: most.min(end - first), kind })
+        }
+
+        fn read_pages(&self, _: u32, _: &mut [Page]) -> Result<(), Error> {
+            unreachable!("nothing has to be read to count")
+        }
+    }
+
+    #[test]
+    fn holes_need_no_index() {
+        let data = data_pages(&[&Sparse, &Sparse]).expect("no errors");
+        assert_eq!(data, 14);
+        assert!(Table::new(MAX_PAGES - 1, data).expect("small").bytes() <= 256);
+    }
+
+    #[test]
+    fn numbers_plus_one_fit() {
+        assert_eq!(check_pages(u64::from(u32::MAX) - 1), Ok(()));
+        let error = Error::TooManyInAll { pages: u32::MAX.into(), most: (u32::MAX - 1).into() };
+        assert_eq!(check_pages(u32::MAX.into()), Err(error));
+    }
+}
