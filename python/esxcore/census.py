@@ -132,6 +132,10 @@ class Census:
         OSError
             If the file cannot be written.
         """
+        write_whole({Path(path): self.trace_bytes(key)})
+
+    def trace_bytes(self, key: str | bytes | None = None) -> bytes:
+        """The bytes of the npz file that `export` writes."""
         taken = self._taken
         columns: dict[str, NDArray[Any]] = {
             "id": taken.contents.ids(),
@@ -143,7 +147,7 @@ class Census:
             trace_key = TraceKey(key)
             columns["digest"] = taken.digests(trace_key)
             columns["key_check"] = trace_key.check()
-        write_whole({Path(path): npz_bytes(columns)})
+        return npz_bytes(columns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ import click
 
 from esxcore.errors import EsxError
 
-COMMANDS = ("run", "init")
+COMMANDS = ("run", "census", "init")
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -139,6 +139,7 @@ def main(ctx: click.Context) -> None:
       esxcore run                 the packaged example: a table, a recording, a picture
       esxcore init > my.toml      the same example as a scenario file to change
       esxcore run my.toml         your own
+      esxcore census *.raw        what sharing would save on your own guests
 
     Virtual machines live through real page contents and real activity in virtual time; the host
     shares their equal pages copy-on-write. The same scenario and seed give the same recording on

@@ -166,7 +166,7 @@ pub enum Error {
         most: u64,
     },
     /// Columns of a census that do not fit.
-    #[error("the images have {pages} pages, but {numbers} numbers of contents were given")]
+    #[error("the images have {pages} pages, but rows for {numbers} were given")]
     Uncounted {
         /// Pages of the images.
         pages: u64,

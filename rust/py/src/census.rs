@@ -3,6 +3,7 @@
 //! Arrays given as images are read while Python goes on; who writes to one from another thread gets a census of either
 //! content.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use esxcore_core::types::{PAGE_SIZE, Page};
@@ -108,14 +109,14 @@ pub enum Given<'py> {
     /// uint8 of shape (pages, 4096), contiguous.
     Array(PageArray<'py>),
     /// uint32 of shape (pages,), contiguous.
-    Ids(Row<'py, u32>, u32),
+    Ids(Row<'py, u32>, NonZeroU32),
 }
 
 /// An image whose memory is borrowed.
 enum Held<'a> {
     Opened(&'a PageSource),
     Memory(Memory<'a>),
-    Ids(&'a [u32], u32),
+    Ids(&'a [u32], NonZeroU32),
 }
 
 impl Given<'_> {

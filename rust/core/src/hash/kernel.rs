@@ -1,9 +1,9 @@
 //! Hash kernels: how the bytes of pages become 64 bits.
 //!
-//! `Aes` has two chains a page, one of the blocks of 16 bytes at even places and one of those at odd places. A chain takes
-//! each block through one AES round, state' = round(state) ^ block; the end joins the two and spreads every bit over the
-//! whole state. Chains wait for each round, so several pages in step fill the pipeline and, more important, are on their
-//! way from memory together. `Portable` is XXH3, page by page once they are near.
+//! `Aes` has four chains a page, each of every fourth block of 16 bytes. A chain takes each block through one AES round,
+//! state' = round(state) ^ block; the end joins the four and spreads every bit over the whole state. A chain waits for each
+//! round; four of them are fast enough to hash a page as fast as memory gives it, if it comes in order. Pages that do not
+//! are hashed several in step, so that they are on their way together. `Portable` is XXH3, page by page once they are near.
 //!
 //! One AES round a block does not resist an adversary who knows the seed. Hosts seed their own, and no two pages are ever
 //! taken for equal without being compared.
@@ -74,16 +74,17 @@ fn aes<const N: usize>(pages: [&Page; N], seed: u64) -> [u64; N] {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{__m128i, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_xor_si128};
+    use std::arch::x86_64::{__m128i, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_set_epi64x};
 
     use crate::types::{PAGE_SIZE, Page};
 
     const BLOCK: usize = 16;
-    const CHAINS: usize = 2;
+    const CHAINS: usize = 4;
     const ROUNDS: usize = PAGE_SIZE / BLOCK / CHAINS;
-    /// Digits of pi, so that no state is all zero and the two chains differ.
-    const STARTS: [i64; CHAINS] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
-    const END: i64 = 0x082E_FA98_EC4E_6C89;
+    /// Digits of pi, so that no state is all zero and the chains differ.
+    const STARTS: [i64; CHAINS] =
+        [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344, 0x2409_3822_299F_31D0, 0x082E_FA98_EC4E_6C89];
+    const END: i64 = 0x4528_21E6_38D0_1377;
 
     #[allow(clippy::needless_range_loop)] // by index, not by iterator: so all states stay in registers
     #[target_feature(enable = "aes,avx")]
@@ -103,9 +104,9 @@ mod x86 {
 
     /// Joins the chains of a page, unlike each other, and spreads the state over all its bits.
     #[target_feature(enable = "aes,avx")]
-    fn finish([even, odd]: [__m128i; CHAINS], seed: u64) -> u64 {
+    fn finish(chains: [__m128i; CHAINS], seed: u64) -> u64 {
         let end = _mm_set_epi64x(seed as i64, END);
-        let joined = _mm_xor_si128(_mm_aesenc_si128(even, end), odd);
+        let joined = chains.into_iter().fold(end, |joined, chain| _mm_aesenc_si128(joined, chain));
         let spread = (0..4).fold(joined, |state, _| _mm_aesenc_si128(state, end));
         _mm_cvtsi128_si64(spread) as u64
     }
