@@ -3,7 +3,7 @@
 `open_images` turns what a caller names into `GuestImage`s. A page-content trace holds several
 guests and becomes several images; everything else becomes one. Nothing is read yet but headers.
 
-Neighbours: `esxcore.census` counts them, `esxcore.experiment` gives them to a host;
+Neighbours: `esxcore.counting` counts them, `esxcore.experiment` gives them to a host;
 `esxcore.contents` reads traces.
 """
 
