@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from esxcore._core import __version__ as __version__
-    from esxcore.census import Census as Census
-    from esxcore.census import census as census
     from esxcore.config import PAGE_SIZE as PAGE_SIZE
     from esxcore.config import paper_parameters as paper_parameters
     from esxcore.contents import ContentTrace as ContentTrace
+    from esxcore.counting import Census as Census
+    from esxcore.counting import census as census
     from esxcore.errors import ArgumentTypeError as ArgumentTypeError
     from esxcore.errors import ConfigError as ConfigError
     from esxcore.errors import ContentError as ContentError
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "_core": ("__version__",),
-    "census": ("Census", "census"),
     "config": ("PAGE_SIZE", "paper_parameters"),
     "errors": (
         "ArgumentTypeError",
@@ -70,6 +69,7 @@ _HOMES = {
         "UnknownVmError",
     ),
     "contents": ("ContentTrace",),
+    "counting": ("Census", "census"),
     "experiment": ("build_host", "run"),
     "host": ("Host",),
     "policy": ("min_funding_targets",),

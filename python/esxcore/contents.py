@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from esxcore.config import PAGE_SIZE
 from esxcore.datafile import open_arrays
-from esxcore.errors import ConfigError, ContentError, DataError
+from esxcore.errors import ArgumentTypeError, ConfigError, ContentError, DataError
 
 TOKEN_LIMIT = 2**63
 """User tokens are below this; the engine keeps the upper half for fresh contents of its own."""
@@ -201,9 +201,13 @@ class TraceKey:
     ------
     ConfigError
         If the secret is empty.
+    ArgumentTypeError
+        If it is no text and no bytes.
     """
 
     def __init__(self, secret: str | bytes) -> None:
+        if not isinstance(secret, (str, bytes)):
+            raise ArgumentTypeError(f"key: {type(secret).__name__}; expected text or bytes")
         data = secret.encode() if isinstance(secret, str) else secret
         if not data:
             raise ConfigError("key: empty; expected a secret")

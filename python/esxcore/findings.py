@@ -1,6 +1,6 @@
 """What a census finds, piece by piece: plain values, sizes in whole pages.
 
-`esxcore.census` fills them in and puts them together; names are those of the glossary.
+`esxcore.counting` fills them in and puts them together; names are those of the glossary.
 """
 
 from __future__ import annotations

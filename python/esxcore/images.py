@@ -3,7 +3,7 @@
 `open_images` turns what a caller names into `GuestImage`s. A page-content trace holds several
 guests and becomes several images; everything else becomes one. Nothing is read yet but headers.
 
-Neighbours: `esxcore.census` counts them, `esxcore.experiment` gives them to a host;
+Neighbours: `esxcore.counting` counts them, `esxcore.experiment` gives them to a host;
 `esxcore.contents` reads traces.
 """
 
@@ -100,8 +100,10 @@ def open_images(
     ConfigError, ContentError, ArgumentTypeError
         If an argument is none of these.
     """
-    if isinstance(sources, (str, os.PathLike, np.ndarray)):
-        raise ArgumentTypeError("sources: a single one; expected a list of images")
+    if isinstance(sources, np.ndarray):
+        raise ArgumentTypeError("sources: one array; expected a list of images")
+    _check_list("sources", sources, "expected a list of images")
+    _check_list("pids", pids, "expected a list of process numbers")
     if format is not None and format not in formats():
         raise ConfigError(f"format: {format!r}; expected one of {', '.join(formats())}")
     images: list[GuestImage] = []
@@ -114,13 +116,54 @@ def open_images(
             _open_file(Path(source), number, format, images, traces)
         else:
             raise ArgumentTypeError(
-                f"sources: {type(source).__name__}; expected a path or a uint8 array"
+                f"sources[{number}]: {type(source).__name__}; expected a path or a uint8 array"
             )
     for source_number, pid in enumerate(pids, number + 1):
         images.append(_process(pid, source_number))
     if not images:
         raise ConfigError("sources: none; expected at least one image")
     return images, traces
+
+
+def sharing_domains(
+    salt: str | Iterable[str], images: Sequence[GuestImage]
+) -> tuple[str | list[str], list[int]]:
+    """Who shares with whom.
+
+    Parameters
+    ----------
+    salt : ``"none"``, ``"per-vm"`` or names
+        All with all, none with any other, or those of the same name: a name for each source, or
+        for each image.
+
+    Returns
+    -------
+    salt : str or list of str
+        The same, to be kept.
+    domains : list of int
+        The sharing domain of each image.
+
+    Raises
+    ------
+    ConfigError, ArgumentTypeError
+        If it is none of these.
+    """
+    if isinstance(salt, str) and salt in ("none", "per-vm"):
+        return salt, [0 if salt == "none" else number for number in range(len(images))]
+    expected = "expected 'none', 'per-vm', or a list of names"
+    if isinstance(salt, str):
+        raise ConfigError(f"salt: {salt!r}; {expected}")
+    _check_list("salt", salt, expected)
+    names = [_name(name, expected) for name in salt]
+    sources = images[-1].source + 1
+    if len(names) not in (sources, len(images)):
+        wanted = f"{sources}, one for each source"
+        if sources != len(images):
+            wanted += f", or {len(images)}, one for each image"
+        raise ConfigError(f"salt: {len(names)} names; expected {wanted}")
+    by_image = names if len(names) == len(images) else [names[image.source] for image in images]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return names, [numbers[name] for name in by_image]
 
 
 def space_of(traces: Sequence[OpenTrace], trace: int) -> int:
@@ -160,6 +203,18 @@ def with_common_numbers(images: list[GuestImage], traces: list[OpenTrace]) -> li
     return images
 
 
+def _check_list(what: str, values: object, expected: str) -> None:
+    """Refuses what is one thing where a list of them is needed."""
+    if isinstance(values, (str, bytes, os.PathLike)) or not isinstance(values, Iterable):
+        raise ArgumentTypeError(f"{what}: {type(values).__name__}; {expected}")
+
+
+def _name(value: object, expected: str) -> str:
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"salt: {value!r} is {type(value).__name__}; {expected}")
+    return str(value)  # NumPy's strings too
+
+
 def _column(trace: ContentTrace, name: str) -> NDArray[np.uint8]:
     column: NDArray[np.uint8] = getattr(trace, name)
     return column
@@ -196,13 +251,13 @@ def _guests(opened: OpenTrace, number: int, path: str, space: int) -> list[Guest
 
 
 def _array(pages: NDArray[Any], number: int) -> GuestImage:
-    if pages.dtype != np.uint8 or pages.ndim != 2 or pages.shape[1] != PAGE_SIZE:
+    name = f"array[{number}]"
+    if pages.dtype != np.uint8 or pages.shape[1:] != (PAGE_SIZE,) or not pages.size:
         raise ContentError(
-            f"sources: {pages.dtype} array of shape {pages.shape};"
-            f" expected uint8 of shape (pages, {PAGE_SIZE})"
+            f"{name}: {pages.dtype} of shape {pages.shape};"
+            f" expected uint8 of shape (pages, {PAGE_SIZE}), at least one page"
         )
-    given = np.ascontiguousarray(pages)
-    return GuestImage(f"array[{number}]", number, given, {"format": "array"})
+    return GuestImage(name, number, np.ascontiguousarray(pages), {"format": "array"})
 
 
 def _process(pid: int, number: int) -> GuestImage:

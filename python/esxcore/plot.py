@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from esxcore.census import Census
+    from esxcore.counting import Census
     from esxcore.recording import Recording
 
 _Corner = Literal["best", "upper left"]

@@ -19,7 +19,7 @@ import click
 from esxcore.cli.options import PATH, check_folder, mib_text, print_table
 
 if TYPE_CHECKING:
-    from esxcore.census import Census, Progress
+    from esxcore.counting import Census, Progress
     from esxcore.findings import ImageCounts
 
 _TOP_SHOWN = 5
@@ -108,7 +108,7 @@ def command(  # noqa: PLR0913  (the options of the command)
         if target is not None:
             check_folder(target.parent, f"{target}")
     secret = _secret(key) if export is not None else None
-    from esxcore.census import census
+    from esxcore.counting import census
 
     groups: str | list[str] = salt if salt in ("none", "per-vm") else salt.split(",")
     with _progress_bar() as progress:

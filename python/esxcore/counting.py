@@ -24,7 +24,7 @@ from esxcore import _core
 from esxcore.config import PAGE_SIZE, whole_number
 from esxcore.contents import DIGEST_BYTES, KEYED_ZERO, PAGE_KINDS, UNKNOWN_KIND, TraceKey
 from esxcore.datafile import npz_bytes, write_whole
-from esxcore.errors import ConfigError
+from esxcore.errors import ArgumentTypeError, ConfigError
 from esxcore.findings import (
     Balloon,
     Compression,
@@ -34,7 +34,14 @@ from esxcore.findings import (
     Kind,
     LargePages,
 )
-from esxcore.images import Given, GuestImage, ImageLike, open_images, with_common_numbers
+from esxcore.images import (
+    Given,
+    GuestImage,
+    ImageLike,
+    open_images,
+    sharing_domains,
+    with_common_numbers,
+)
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with pages done and pages in all."""
@@ -48,6 +55,7 @@ _FREE = next(code for code, name in PAGE_KINDS.items() if name == "free")
 _TOP = 10
 _Z_95 = 1.959964
 _HASH_BATCH = 4096
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,9 +215,9 @@ def census(  # noqa: PLR0913  (settings, by keyword)
     format : str, optional
         The format of all files, instead of what their first bytes say; ``"raw"`` for any bytes.
     threads : int, optional
-        How many read; all processors if not given. The result does not depend on it.
+        How many read, up to 1024; all processors if not given. The result does not depend on it.
     seed : int
-        Chooses the sample that is compressed.
+        Chooses the sample that is compressed; from 0 to 2**64 - 1.
     progress : callable, optional
         Called with pages done and pages in all.
 
@@ -238,10 +246,12 @@ def census(  # noqa: PLR0913  (settings, by keyword)
     """
     if verify not in ("bytes", "hash128"):
         raise ConfigError(f"verify: {verify!r}; expected 'bytes' or 'hash128'")
-    workers = None if threads is None else _at_least("threads", threads, 1)
-    seed = _at_least("seed", seed, 0)
+    if not (progress is None or callable(progress)):
+        raise ArgumentTypeError(f"progress: {type(progress).__name__}; expected a function")
+    workers = None if threads is None else _within("threads", threads, 1, _MOST_THREADS)
+    seed = _within("seed", seed, 0, 2**64 - 1)
     images, traces = open_images(sources, pids, format)
-    domains = _domains(salt, images)
+    salt, domains = sharing_domains(salt, images)
     images = with_common_numbers(images, traces)
     total = sum(_pages(image) for image in images)
     report = None if progress is None else lambda done: progress(done, total)
@@ -254,7 +264,7 @@ def census(  # noqa: PLR0913  (settings, by keyword)
     return _count(taken, verify, salt, seed)
 
 
-def _count(taken: _Taken, verify: Verify, salt: str | Sequence[str], seed: int) -> Census:
+def _count(taken: _Taken, verify: Verify, salt: str | list[str], seed: int) -> Census:
     tally = taken.contents.tally()
     common, common_pages = taken.contents.matrix()
     in_large, large_reclaimed = taken.contents.large(taken.given())
@@ -273,7 +283,7 @@ def _count(taken: _Taken, verify: Verify, salt: str | Sequence[str], seed: int) 
             in_large, large_reclaimed, tally["reclaimed_pages"] - large_reclaimed
         ),
         verify=verify if has_pages else "given",
-        salt=salt if isinstance(salt, str) else list(salt),
+        salt=salt,
         _taken=taken,
     )
 
@@ -371,30 +381,8 @@ def _pages(image: GuestImage) -> int:
     return given.pages if isinstance(given, _core.PageSource) else int(given.shape[0])
 
 
-def _domains(salt: str | Sequence[str], images: list[GuestImage]) -> list[int]:
-    """The sharing domain of each image, as a number."""
-    if salt == "none":
-        return [0] * len(images)
-    if salt == "per-vm":
-        return list(range(len(images)))
-    if isinstance(salt, str) or not all(isinstance(name, str) for name in salt):
-        raise ConfigError(f"salt: {salt!r}; expected 'none', 'per-vm', or a list of names")
-    sources = images[-1].source + 1
-    if len(salt) not in (sources, len(images)):
-        expected = f"{sources}, one for each source"
-        if sources != len(images):
-            expected += f", or {len(images)}, one for each image"
-        raise ConfigError(f"salt: {len(salt)} names; expected {expected}")
-    names = list(dict.fromkeys(salt))
-    by_image = len(salt) == len(images)
-    return [
-        names.index(salt[position if by_image else image.source])
-        for position, image in enumerate(images)
-    ]
-
-
-def _at_least(what: str, value: object, least: int) -> int:
+def _within(what: str, value: object, least: int, most: int) -> int:
     number = whole_number(value, what)
-    if number < least:
-        raise ConfigError(f"{what}: {number}; expected {least} or more")
+    if not least <= number <= most:
+        raise ConfigError(f"{what}: {number}; expected {least} to {most}")
     return number
