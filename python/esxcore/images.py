@@ -10,17 +10,17 @@ Neighbours: `esxcore.counting` counts them, `esxcore.experiment` gives them to a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esxcore import _core
 from esxcore.config import PAGE_SIZE, whole_number
-from esxcore.contents import DIGEST_BYTES, ContentTrace
+from esxcore.contents import DIGEST_BYTES, TOKEN_LIMIT, ContentTrace
 from esxcore.errors import ArgumentTypeError, ConfigError, ContentError, DataError
 
 ImageLike: TypeAlias = str | os.PathLike[str] | NDArray[np.uint8]
@@ -277,3 +277,87 @@ def _is_archive(path: Path) -> bool:
             return stream.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
     except OSError:
         return False
+
+
+class VmContents(Protocol):
+    """The page contents of one virtual machine, opened: of a trace, or of an image."""
+
+    @property
+    def vm_pages(self) -> int:
+        """How many pages it has."""
+
+
+@dataclass(frozen=True, eq=False)
+class TraceContents:
+    """One virtual machine of a page-content trace."""
+
+    trace: ContentTrace
+    vm: int
+
+    @property
+    def vm_pages(self) -> int:
+        """How many pages it has."""
+        return int(self.trace.vm_pages[self.vm])
+
+
+@dataclass(frozen=True, eq=False)
+class ImageContents:
+    """The virtual machine of a memory image."""
+
+    source: _core.PageSource
+
+    @property
+    def vm_pages(self) -> int:
+        """How many pages it has."""
+        return self.source.pages
+
+
+def open_image(path: Path) -> ImageContents:
+    """Opens a memory image whose pages are to be the contents of a virtual machine.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read as one.
+    """
+    if _is_archive(path):
+        raise DataError(f"{path}: a page-content trace; expected a memory image (or use trace = )")
+    return ImageContents(_core.PageSource.open(path, None))
+
+
+def contents_reader(
+    sources: Iterable[VmContents | None], kind: str
+) -> Callable[[VmContents | None], NDArray[Any] | None]:
+    """What makes page contents for a host of `kind` "tokens" or "bytes", one VM at a time.
+
+    For tokens all images are counted together, here and once, so equal pages of two images have
+    equal tokens; these are above the tokens of all traces, except for the zero page.
+    """
+    known = list(dict.fromkeys(source for source in sources if source is not None))
+    images = [source for source in known if isinstance(source, ImageContents)]
+    tokens = {}
+    if kind == "tokens" and images:
+        ids = [int(source.trace.ids.max()) for source in known if isinstance(source, TraceContents)]
+        tokens = dict(zip(images, _tokens(images, max(ids, default=0)), strict=True))
+
+    def contents(source: VmContents | None) -> NDArray[Any] | None:
+        if isinstance(source, ImageContents):
+            return tokens[source] if kind == "tokens" else source.source.read()
+        if isinstance(source, TraceContents):
+            trace, vm = source.trace, source.vm
+            return trace.tokens(vm) if kind == "tokens" else trace.pages(vm)
+        return None
+
+    return contents
+
+
+def _tokens(images: list[ImageContents], above: int) -> list[NDArray[np.uint64]]:
+    given: list[Given] = [image.source for image in images]
+    found = _core.Contents.take(given, [0] * len(images), False, None, None)
+    if above + found.numbers > TOKEN_LIMIT:
+        raise DataError(
+            f"a trace has content {above}; expected room for those of images below 2**63"
+        )
+    tokens = found.ids().astype(np.uint64)
+    tokens[tokens != 0] += np.uint64(above)
+    return np.split(tokens, np.cumsum([image.vm_pages for image in images])[:-1])

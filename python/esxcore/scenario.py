@@ -100,10 +100,29 @@ class SharingSection(_Section):
 
 
 class ContentsSection(_Section):
-    """Where a VM's page contents come from: one virtual machine of a page-content trace."""
+    """Where a VM's page contents come from: a VM of a page-content trace, or a memory image."""
 
-    trace: _Name = Field(description=f'{_DATA} "builtin:fleet_a"')
-    vm: int = Field(ge=0, description="the position of a VM in the trace, a whole number from 0")
+    trace: _Name | None = Field(None, description=f'{_DATA} "builtin:fleet_a"')
+    vm: int | None = Field(
+        None, ge=0, description="the position of a VM in the trace, a whole number from 0"
+    )
+    image: _Name | None = Field(
+        None, description='the path of a memory image in quotes, such as "guest.raw"'
+    )
+
+    @model_validator(mode="after")
+    def _is_one_source(self) -> Self:
+        if (self.trace is None) == (self.image is None):
+            found = "neither trace nor image is" if self.trace is None else "trace and image are"
+            raise PydanticCustomError(RULE, f"{found} given; expected one of them")
+        if (self.vm is None) != (self.trace is None):
+            problem = (
+                "vm is missing; expected the position of a VM in the trace"
+                if self.vm is None
+                else "vm is given with an image; expected it with a trace only"
+            )
+            raise PydanticCustomError(RULE, problem)
+        return self
 
 
 class WorkloadSection(_Section):
@@ -131,7 +150,8 @@ class VmSection(_Section):
     name: _Name = Field(description="a name in quotes, not empty")
     max: _Size | None = Field(None, description=f'{_SIZE} "256MiB"')
     contents: ContentsSection | None = Field(
-        None, description='a table like { trace = "builtin:fleet_a", vm = 0 }'
+        None,
+        description='a table like { trace = "builtin:fleet_a", vm = 0 } or { image = "guest.raw" }',
     )
     workload: WorkloadSection | None = Field(
         None, description='a table like { activity = "builtin:active_phases" }'

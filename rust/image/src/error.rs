@@ -145,8 +145,8 @@ pub enum Error {
         /// The names of formats.
         expected: String,
     },
-    /// The system lacks memory for the index of a census.
-    #[error("no room for the index of the census: {reason}")]
+    /// The system lacks memory for the pages of an image or the index of a census.
+    #[error("no room for the pages or their index: {reason}")]
     NoRoom {
         /// What the system said.
         reason: String,

@@ -14,7 +14,7 @@ use esxcore_image::census::large::{FrameRun, large};
 use esxcore_image::census::matrix::matrix;
 use esxcore_image::census::tally::{Count, tally};
 use esxcore_image::census::top::top;
-use esxcore_image::census::{Image, Settings, Source, Verify, take};
+use esxcore_image::census::{Image, Settings, Source, Verify, room, take};
 use esxcore_image::error::Error;
 use esxcore_image::format::{FORMATS, Format};
 use esxcore_image::image::{self, Options};
@@ -80,6 +80,21 @@ impl PageSource {
     #[getter(pages)]
     fn count(&self) -> u32 {
         self.pages().pages()
+    }
+
+    /// All its pages: uint8 of shape (pages, 4096).
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let pages = self.pages();
+        let bytes = watched(py, |signals| {
+            let mut bytes: Vec<u8> = room(pages.pages() as usize * PAGE_SIZE)?;
+            let pieces = bytes.as_chunks_mut::<PAGE_SIZE>().0.chunks_mut(PIECE_PAGES);
+            for (piece, first) in pieces.zip((0..).step_by(PIECE_PAGES)) {
+                pages.read_pages(first, piece)?;
+                signals.pulse()?;
+            }
+            Ok(bytes)
+        })?;
+        table(py, bytes, PAGE_SIZE)
     }
 
     /// What is known of it besides its pages.

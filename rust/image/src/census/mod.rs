@@ -35,7 +35,7 @@ mod identify;
 mod table;
 mod worker;
 
-pub use identify::{Progress, Settings, Verify, identify};
+pub use identify::{Progress, Settings, Verify, identify, room};
 pub use table::Table;
 
 use std::num::NonZeroU32;
