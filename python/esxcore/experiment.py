@@ -255,7 +255,10 @@ def _no_room(scenario: Scenario, position: int, name: str, error: MemoryError) -
         expected = f"room for the contents of vms[{position}]"
     else:
         sized_by = "contents" if section.max is None else "max"
-        field_name, value = f"vms[{position}].{sized_by}", section.model_dump()[sized_by]
+        field_name, value = (
+            f"vms[{position}].{sized_by}",
+            section.model_dump(exclude_none=True)[sized_by],
+        )
         expected = "what this system has memory for"
     return scenario.error(field_name, value, f"{expected} (VM {abridged(name)}: {error})")
 

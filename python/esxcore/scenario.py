@@ -26,6 +26,8 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -103,25 +105,30 @@ class ContentsSection(_Section):
     """Where a VM's page contents come from: a VM of a page-content trace, or a memory image."""
 
     trace: _Name | None = Field(None, description=f'{_DATA} "builtin:fleet_a"')
-    vm: int | None = Field(
-        None, ge=0, description="the position of a VM in the trace, a whole number from 0"
-    )
     image: _Name | None = Field(
         None, description='the path of a memory image in quotes, such as "guest.raw"'
     )
+    vm: int | None = Field(
+        None,
+        ge=0,
+        validate_default=True,
+        description="the position of a VM in the trace, a whole number from 0",
+    )
+
+    @field_validator("vm")
+    @classmethod
+    def _goes_with_a_trace(cls, vm: int | None, info: ValidationInfo) -> int | None:
+        if vm is None and info.data.get("trace") is not None:
+            raise PydanticCustomError("missing", "Field required")
+        if vm is not None and info.data.get("image") is not None:
+            raise PydanticCustomError(RULE, "an image is one VM; expected vm with a trace only")
+        return vm
 
     @model_validator(mode="after")
     def _is_one_source(self) -> Self:
         if (self.trace is None) == (self.image is None):
-            found = "neither trace nor image is" if self.trace is None else "trace and image are"
-            raise PydanticCustomError(RULE, f"{found} given; expected one of them")
-        if (self.vm is None) != (self.trace is None):
-            problem = (
-                "vm is missing; expected the position of a VM in the trace"
-                if self.vm is None
-                else "vm is given with an image; expected it with a trace only"
-            )
-            raise PydanticCustomError(RULE, problem)
+            given = "neither trace nor image is" if self.trace is None else "trace and image are"
+            raise PydanticCustomError(RULE, f"{given} given; expected one of them")
         return self
 
 
