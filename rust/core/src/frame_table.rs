@@ -19,7 +19,7 @@ use std::hint::black_box;
 use hashbrown::HashMap;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, prefetch};
 use crate::error::Error;
 use crate::types::{Mpn, Ppn, Pulse, VmId};
 
@@ -137,22 +137,27 @@ impl FrameTable {
         linked(self.frame(mpn).0[1] as u32)
     }
 
-    /// Brings the frames of machine pages near, and the first frames of the chains that hashes belong to.
+    /// Asks for the frame of a machine page and does not wait for it.
+    pub fn prefetch(&self, mpn: Mpn) {
+        prefetch(&self.frames.as_slice()[mpn.index()]);
+    }
+
+    /// Brings the first frames of the chains that hashes belong to near.
     ///
     /// One step of all chains at a time, in loops as short as can be and without a branch on what is loaded: so the
     /// processor has as many loads in flight as it can.
-    pub fn fetch(&self, pages: impl Iterator<Item = (Mpn, u64)> + Clone) {
+    pub fn fetch_chains(&self, hashes: impl Iterator<Item = u64>) {
         let (frames, heads) = (self.frames.as_slice(), self.heads.as_slice());
-        let chains: Vec<usize> = pages.clone().map(|(_, hash)| self.chain(hash)).collect();
+        let chains: Vec<usize> = hashes.map(|hash| self.chain(hash)).collect();
+        chains.iter().for_each(|chain| prefetch(&heads[*chain]));
         let mut links: Vec<u32> = chains.into_iter().map(|chain| heads[chain]).collect();
-        let own = pages.fold(0, |seen, (mpn, _)| seen | frames[mpn.index()].0[1]);
         for _ in 0..STEPS_AHEAD {
             for link in &mut links {
                 // After its end a chain goes on with the frame of page 0: what is read there is not used.
                 *link = frames[link.saturating_sub(1) as usize].0[1] as u32;
             }
         }
-        black_box((own, links));
+        black_box(links);
     }
 
     /// The pages in a hash's chain whose frames have the same truncated hash.
@@ -409,7 +414,7 @@ mod tests {
             table.insert_shared(Mpn(mpn + 4), hash, mpn == 0);
         }
         assert_eq!(chain(&table, hash).len(), 8);
-        table.fetch((0..8).map(|mpn| (Mpn(mpn), hash))); // only reads
+        table.fetch_chains([hash; 8].into_iter()); // only reads
         assert!(table.alike(hash).eq([7, 3, 5, 1, 4, 0].map(Mpn)));
         assert!(table.alike(one_chain[2]).eq([6, 2].map(Mpn)));
     }

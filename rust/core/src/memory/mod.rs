@@ -14,6 +14,7 @@ mod allocation;
 mod paging;
 mod sharing;
 
+use crate::arena::prefetch;
 use crate::config::HostConfig;
 use crate::content::Content;
 use crate::error::Error;
@@ -228,6 +229,11 @@ impl Memory {
     #[inline]
     pub fn entry(&self, vm: VmId, ppn: Ppn) -> Entry {
         self.vm(vm).pmap.get(ppn)
+    }
+
+    /// Asks for the pmap entry of a page and does not wait for it.
+    pub fn prefetch_entry(&self, vm: VmId, ppn: Ppn) {
+        prefetch(&self.vm(vm).pmap.entries()[ppn.index()]);
     }
 
     /// What a guest would read from its page.

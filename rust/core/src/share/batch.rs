@@ -4,8 +4,6 @@
 //! in flight. A scan changes no content, so hashes and comparisons hold for the whole batch; chains change, so what they
 //! held is only good while nothing was put into them (`Touched`).
 
-use std::hint::black_box;
-
 use crate::hash::PageHash;
 use crate::memory::Memory;
 use crate::pmap::{Entry, State};
@@ -64,11 +62,12 @@ impl Candidate {
 
 /// The candidates among the picked pages, ready to be looked up.
 pub fn prepare(memory: &Memory, picks: &[(VmId, Ppn)]) -> Vec<Candidate> {
-    black_box(picks.iter().filter(|(vm, ppn)| memory.entry(*vm, *ppn).is_ineligible()).count());
     let mut candidates: Vec<Candidate> =
         picks.iter().filter_map(|pick| Candidate::new(memory, *pick)).collect();
+    // Their own frames are on their way while they are hashed.
+    candidates.iter().for_each(|page| memory.frames().prefetch(page.mpn));
     hash_all(memory, &mut candidates);
-    memory.frames().fetch(candidates.iter().map(|page| (page.mpn, page.hash)));
+    memory.frames().fetch_chains(candidates.iter().map(|page| page.hash));
     for page in &mut candidates {
         page.before = before(memory, page);
     }

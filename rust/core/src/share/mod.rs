@@ -148,13 +148,18 @@ impl Scanner {
         mut next: impl FnMut(&mut [Option<Walk>]) -> (VmId, Ppn),
     ) -> ScanReport {
         let mut report = ScanReport::default();
-        let mut batch = Vec::with_capacity(BATCH);
-        while report.picked < picks {
-            let size = (picks - report.picked).min(BATCH as u64);
-            batch.extend((0..size).map(|_| next(&mut self.walks)));
-            report.picked += size;
+        // One batch ahead: the entries of its pages are on their way while the batch before is scanned.
+        let mut batch = vec![];
+        loop {
+            let ahead: Vec<_> =
+                (0..(picks - report.picked).min(BATCH as u64)).map(|_| next(&mut self.walks)).collect();
+            ahead.iter().for_each(|(vm, ppn)| memory.prefetch_entry(*vm, *ppn));
             lookup::scan_batch(memory, &batch, &mut report);
-            batch.clear();
+            report.picked += ahead.len() as u64;
+            batch = ahead;
+            if batch.is_empty() {
+                break;
+            }
         }
         report.skipped = report.picked - report.hashed;
         self.totals.add(&report);
