@@ -258,3 +258,14 @@ def test_progress_never_goes_back_and_ends_at_the_end() -> None:
     assert calls[-1] == (pages, pages)
     assert {of for _, of in calls} == {pages}
     assert calls == sorted(calls)
+
+
+def test_progress_counts_pages_that_need_no_reading(tmp_path: Path) -> None:
+    """Those of traces: the end is the end of all."""
+    calls: list[tuple[int, int]] = []
+    esxcore.census([PART[:100]]).export(tmp_path / "trace.npz")
+    esxcore.census(
+        [tmp_path / "trace.npz", PART[:10]],
+        progress=lambda done, pages: calls.append((done, pages)),
+    )
+    assert calls[-1] == (110, 110)
