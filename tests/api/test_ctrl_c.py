@@ -11,6 +11,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -199,3 +200,72 @@ def test_a_handler_that_raises_ends_a_look(name: str, request: pytest.FixtureReq
     before = host.state_digest()
     stop(lambda: call(host))
     assert host.state_digest() == before
+
+
+PART = np.arange(2**12, dtype=np.uint32).repeat(4096).view(np.uint8).reshape(-1, 4096)  # 64 MiB
+PARTS = [PART] * 256  # 16 GiB, more than one thread reads in a few looks at signals
+
+
+def test_handlers_run_inside_a_census() -> None:
+    ticks = Ticks(last=2 * RUNS)
+    with pytest.raises(Stopped), ticking(ticks):
+        esxcore.census(PARTS, threads=1)
+    assert ticks.inside() >= RUNS, sorted(ticks.steps.values())
+
+
+def test_a_handler_that_raises_ends_a_census() -> None:
+    """And it is the handler's own exception that comes out, long before all is read."""
+    done: list[int] = []
+    stop(lambda: esxcore.census(PARTS, threads=1, progress=lambda pages, _: done.append(pages)))
+    assert 0 <= done[-1] < len(PARTS) * len(PART)
+    assert esxcore.census(PARTS[:2]).reclaimed_pages == 2 * len(PART) - 2**12
+
+
+def test_a_handler_that_raises_ends_a_census_of_a_huge_file(tmp_path: Path) -> None:
+    """Of holes only: nothing is read, but every page counts."""
+    path = tmp_path / "holes.raw"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    done: list[int] = []
+    stop(lambda: esxcore.census([path], threads=1, progress=lambda pages, _: done.append(pages)))
+    assert done[-1] < 2**28
+
+
+class EnoughError(Exception):
+    """What a progress function raises; esxcore knows nothing of it."""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_a_progress_function_raises_ends_a_census(threads: int) -> None:
+    calls: list[tuple[int, int]] = []
+
+    def progress(done: int, pages: int) -> None:
+        calls.append((done, pages))
+        if len(calls) == 2:
+            raise EnoughError("two looks are enough")
+
+    with pytest.raises(EnoughError, match=r"^two looks are enough$") as caught:
+        esxcore.census(PARTS, threads=threads, progress=progress)
+    assert caught.traceback[-1].name == "progress"
+    assert len(calls) == 2
+    assert calls[0][0] <= calls[1][0] < calls[1][1] == len(PARTS) * len(PART)
+
+
+def test_progress_never_goes_back_and_ends_at_the_end() -> None:
+    calls: list[tuple[int, int]] = []
+    esxcore.census(PARTS[:16], progress=lambda done, pages: calls.append((done, pages)))
+    pages = 16 * len(PART)
+    assert calls[-1] == (pages, pages)
+    assert {of for _, of in calls} == {pages}
+    assert calls == sorted(calls)
+
+
+def test_progress_counts_pages_that_need_no_reading(tmp_path: Path) -> None:
+    """Those of traces: the end is the end of all."""
+    calls: list[tuple[int, int]] = []
+    esxcore.census([PART[:100]]).export(tmp_path / "trace.npz")
+    esxcore.census(
+        [tmp_path / "trace.npz", PART[:10]],
+        progress=lambda done, pages: calls.append((done, pages)),
+    )
+    assert calls[-1] == (110, 110)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esxcore.contents import TOKEN_LIMIT, ContentTrace, page_bytes
+from esxcore.contents import TOKEN_LIMIT, ContentTrace, TraceKey, page_bytes
 from esxcore.datafile import packaged
 from esxcore.errors import ContentError, DataError
 
@@ -156,3 +157,25 @@ def test_spans_of_time_are_no_integers() -> None:
         ContentTrace(IDS.astype("m8[s]"), SIZES)
     with pytest.raises(ContentError, match=r"timedelta64\[s\] of shape"):
         page_bytes(IDS.astype("m8[s]"))
+
+
+def test_a_key_hashes_as_it_says() -> None:
+    """Keyed BLAKE2b of 16 bytes, under a key made of the secret."""
+    key = hashlib.blake2b(b"secret", digest_size=32, person=b"esxcore key").digest()
+    page = page_bytes(np.array([7]))[0].tobytes()
+    for secret in ("secret", b"secret"):
+        found = TraceKey(secret)
+        assert found.digest(page) == hashlib.blake2b(page, digest_size=16, key=key).digest()
+        assert found.check().tobytes() == TraceKey(b"secret").check().tobytes()
+    assert TraceKey("Secret").digest(page) != TraceKey("secret").digest(page)
+    assert TraceKey("Secret").check().tobytes() != TraceKey("secret").check().tobytes()
+
+
+@pytest.mark.parametrize("ids", [[0, 5, 5, 7], [0, 2**40, 2**40, 9], [2**63 - 1, 1, 1, 2**62]])
+def test_dense_ids_are_equal_where_ids_are(ids: list[int]) -> None:
+    dense = ContentTrace(np.array(ids, np.uint64), np.array([4])).dense_ids()
+    assert dense.dtype == np.uint32
+    assert dense.max() < 2**20
+    pairs = set(zip(ids, dense.tolist(), strict=True))
+    assert len(pairs) == len(set(ids)) == len(set(dense.tolist()))
+    assert all((one == 0) == (other == 0) for one, other in pairs)
