@@ -35,6 +35,8 @@ pub struct Interval {
 /// What sampling knows of one virtual machine; fractions are of all its pages.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampleReport {
+    /// Length of a period.
+    pub period_s: u32,
     /// Finished periods.
     pub periods: u64,
     /// Seconds of the running one that have passed, in the virtual machine's own time.
@@ -173,6 +175,7 @@ impl Sampler {
         let current = samples.progress.fast_with(fraction(touched, sampled), &self.config);
         let estimate = slow.max(fast).max(current);
         Some(SampleReport {
+            period_s: self.config.period_s,
             periods,
             elapsed_s,
             sampled,
