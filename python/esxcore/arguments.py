@@ -183,7 +183,7 @@ def whole_seconds(value: object, what: str) -> int:
         seconds = parse_duration(value, what)
     else:
         seconds = whole_number(value, what, "a duration such as '30s' or whole seconds")
-    if seconds != int(seconds) or not 1 <= seconds <= _LONGEST_PERIOD:
+    if not 1 <= seconds <= _LONGEST_PERIOD or seconds != int(seconds):
         raise ConfigError(f"{what}: {value!r}; expected 1 to {_LONGEST_PERIOD} whole seconds")
     return int(seconds)
 
