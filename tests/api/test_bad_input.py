@@ -257,6 +257,7 @@ UNKNOWN: dict[str, Call] = {
     "read": lambda host: host.read("db", 0),
     "peek": lambda host: host.peek("db", 0),
     "pmap": lambda host: host.pmap("db"),
+    "sampling": lambda host: host.sampling("db"),
     "power_off": lambda host: host.power_off("db"),
     "vm": lambda host: host.vm("db"),
 }
@@ -279,6 +280,7 @@ STALE: dict[str, Callable[[esxcore.Host, esxcore.Vm], Any]] = {
     "vm.read": lambda host, vm: vm.read(0),
     "vm.peek": lambda host, vm: vm.peek(0),
     "vm.pmap": lambda host, vm: vm.pmap(),
+    "vm.sampling": lambda host, vm: vm.sampling(),
     "vm.power_off": lambda host, vm: vm.power_off(),
     "host.touch": lambda host, vm: host.touch(vm, 0),
     "host.pmap": lambda host, vm: host.pmap(vm),

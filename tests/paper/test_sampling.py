@@ -115,7 +115,9 @@ def test_the_maximum_leans_upwards_and_lags_behind_a_fall(record: NDArray[np.boo
 
     The estimate follows the busiest of the periods around it: never far below what the running
     period has touched by its end (four standard deviations of one sample, 0.05 each), and on
-    average above it, because the slow average keeps the highs while the guest is quiet.
+    average above it, because the slow average keeps the highs while the guest is quiet. The fast
+    average is off by 0.3 of a step between two windows, 0.157, and by one sample's mean error,
+    0.035.
     """
     host = esxcore.Host(memory="256MiB", content="tokens", seed=1, sharing=False)
     vm = host.power_on("guest", max=record.shape[1])
@@ -129,7 +131,7 @@ def test_the_maximum_leans_upwards_and_lags_behind_a_fall(record: NDArray[np.boo
         fast_error.append(vm.sampling().fast - window.mean())
     settled = slice(20, None)
     assert np.mean(lean[settled]) > 0
-    assert np.mean(np.abs(fast_error[settled])) < 0.12
+    assert np.mean(np.abs(fast_error[settled])) < 0.3 * 0.157 + 0.035
     assert min(lean) > -0.2
 
 
