@@ -6,9 +6,10 @@ The memory belongs to four guests of equal size. References, in pages a second:
     One thread reads the same pages in order: NumPy's sum of an array of the same contents, as words
     of eight bytes (with tokens, of the tokens). No scan that looks at every page can beat it.
 ``scattered read``
-    The same sum with the pages in random order, as the scanner takes them: gathered page by page
-    into a small buffer that stays in the cache, and summed there (with tokens, NumPy's
+    The same sum with single pages in random order: gathered page by page into a small buffer that
+    stays in the cache, and summed there (with tokens, NumPy's
     ``tokens[order]``, 4096 at a time). The gather copies, so it is a reference and not a bound.
+    The scanner takes clusters of neighbouring pages in random order, which is easier on memory.
 ``np.sort``
     With tokens: sorts a copy and counts the different ones, NumPy's fastest way to find out how
     much there is to share. It keeps nothing for the next pass.

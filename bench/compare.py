@@ -6,6 +6,9 @@
     python bench/compare.py before.json after.json                       # side by side
     python bench/compare.py --table bench/results/latest.json            # as Markdown
     python bench/compare.py --table bench/results/latest.json --into bench/README.md
+    python bench/compare.py --merge bench/results/latest.json bench/results/partial.json
+
+The last puts the benches of a partial run, each as a whole, into the results of a whole one.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def ratio_tables(results: Results) -> list[list[Row]]:
-    """A table for each set of peers of a bench: a row each of ours, a column each peer.
+    """A table for each set of peers and clock of a bench: a row each of ours, a column each peer.
 
     A cell has the median ratio, its range over the rounds, and the ratio of the quickest rounds.
     """
@@ -32,19 +35,31 @@ def ratio_tables(results: Results) -> list[list[Row]]:
     for record in results["records"]:
         if "ratios" in record:
             peers = dict.fromkeys(ratio["peer"] for ratio in record["ratios"])
-            groups.setdefault((record["bench"], *peers), []).append(record)
+            groups.setdefault((record["bench"], _second(record), *peers), []).append(record)
     return [_ratio_table(group, records) for group, records in groups.items()]
 
 
 def _ratio_table(group: Sequence[str], records: Sequence[Results]) -> list[Row]:
-    bench, *peers = group
-    rows: list[Row] = [(bench, "ours", "a second", *(f"÷ {peer}" for peer in peers), "load")]
+    bench, second, *peers = group
+    rows: list[Row] = [(bench, "ours", second, *(f"÷ {peer}" for peer in peers), "load")]
     for record in records:
         for ours in dict.fromkeys(ratio["ours"] for ratio in record["ratios"]):
-            rate = f"{record['per_second'][ours] / 1e6:.3g} M {record['unit']}"
+            rate = f"{_millions(record['per_second'][ours])} {record['unit']}"
             cells = [_cell(ratio) for ratio in record["ratios"] if ratio["ours"] == ours]
             rows.append((record["case"], ours, rate, *cells, f"{record['load']:.1f}"))
     return rows
+
+
+def _on_cpu_clock(record: Results) -> bool:
+    return bool(record.get("clock", "CPU") == "CPU")
+
+
+def _second(record: Results) -> str:
+    return "a second" if _on_cpu_clock(record) else "a second on the clock"
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:.0f} M" if value >= 1e9 else f"{value / 1e6:.3g} M"
 
 
 def _cell(ratio: Results) -> str:
@@ -65,13 +80,13 @@ def fact_table(results: Results) -> list[Row]:
 def text(results: Results) -> list[str]:
     """All tables as lines of text."""
     lines = [line for rows in _tables(results) for line in [*_aligned(rows), ""]]
-    return [*lines, about(results)]
+    return [*lines, *abouts(results)]
 
 
 def markdown(results: Results) -> list[str]:
     """All tables in Markdown."""
     lines = [line for rows in _tables(results) for line in [*_piped(rows), ""]]
-    return [about(results), "", *lines]
+    return [line for said in abouts(results) for line in [said, ""]] + lines
 
 
 def _tables(results: Results) -> list[list[Row]]:
@@ -79,10 +94,22 @@ def _tables(results: Results) -> list[list[Row]]:
     return [*ratio_tables(results), *([facts] if len(facts) > 1 else [])]
 
 
-def about(results: Results) -> str:
-    """On what the results were measured."""
-    run = results["run"]
-    on_cpu = [record["on_cpu"] for record in results["records"] if "on_cpu" in record]
+def abouts(results: Results) -> list[str]:
+    """On what the results were measured: the whole run, and each bench that was merged in."""
+    later = results.get("later", {})
+    records = results["records"]
+    whole = _about(results["run"], [record for record in records if record["bench"] not in later])
+    parts = [
+        f"{bench}: {_about(run, [record for record in records if record['bench'] == bench])}"
+        for bench, run in later.items()
+    ]
+    return [whole, *parts]
+
+
+def _about(run: Results, records: Sequence[Results]) -> str:
+    on_cpu = [
+        record["on_cpu"] for record in records if "on_cpu" in record and _on_cpu_clock(record)
+    ]
     share = f", {min(on_cpu):.0%} to {max(on_cpu):.0%} of the time on the CPU" if on_cpu else ""
     return (
         f"Scale {run['scale']}, {run['seconds']:.0f} s, {run['date']}: {run['cpu']},"
@@ -93,6 +120,22 @@ def about(results: Results) -> str:
     )
 
 
+def merged(whole: Results, part: Results) -> Results:
+    """The results of `whole` with the benches that `part` has replaced by its; each says when."""
+    scales = [results["run"]["scale"] for results in (whole, part)]
+    if scales[0] != scales[1]:
+        raise SystemExit(f"scale {scales[1]} cannot be merged into scale {scales[0]}")
+    benches = list(dict.fromkeys(record["bench"] for record in part["records"]))
+    kept = [record for record in whole["records"] if record["bench"] not in benches]
+    left = {record["bench"] for record in kept}
+    later = {bench: run for bench, run in whole.get("later", {}).items() if bench in left}
+    return {
+        "run": whole["run"],
+        "later": later | dict.fromkeys(benches, part["run"]),
+        "records": [*kept, *part["records"]],
+    }
+
+
 def side_by_side(before: Results, after: Results) -> list[str]:
     """The median ratios of two runs, and by how much they changed."""
     old, new = _medians(before), _medians(after)
@@ -101,7 +144,12 @@ def side_by_side(before: Results, after: Results) -> list[str]:
         was, now = old.get(key), new.get(key)
         change = "" if was is None or now is None else f"{now / was - 1:+.0%}"
         rows.append((*key, _number(was), _number(now), change))
-    return [*_aligned(rows), "", f"before: {about(before)}", f"after:  {about(after)}"]
+    said = [
+        f"{when}: {line}"
+        for when, results in (("before", before), ("after", after))
+        for line in abouts(results)
+    ]
+    return [*_aligned(rows), "", *said]
 
 
 def load(path: Path) -> Results:
@@ -113,6 +161,11 @@ def load(path: Path) -> Results:
     if not isinstance(results, dict) or "records" not in results:
         raise SystemExit(f"{path}: not a results file of these benches")
     return results
+
+
+def save(results: Results, path: Path) -> None:
+    """Writes what `load` reads."""
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 def _medians(results: Results) -> dict[tuple[str, str, str, str], float]:
@@ -158,12 +211,20 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="+", help="results files, at most two")
     parser.add_argument("--table", action="store_true", help="Markdown instead of text")
     parser.add_argument("--into", type=Path, help="with --table: the file whose table to replace")
+    parser.add_argument(
+        "--merge", action="store_true", help="put the benches of the second file into the first"
+    )
     options = parser.parse_args()
     if len(options.results) > 2 or (options.table and len(options.results) > 1):
         parser.error("one results file, or two without --table")
     if options.into and not options.table:
         parser.error("--into goes with --table")
+    if options.merge and len(options.results) != 2:
+        parser.error("--merge needs two results files, the whole run and the part")
     loaded = [load(path) for path in options.results]
+    if options.merge:
+        save(merged(*loaded), options.results[0])
+        return
     if len(loaded) == 2:
         lines = side_by_side(*loaded)
     else:

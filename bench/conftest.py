@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -64,7 +63,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     name = scale().name if scale().name != "full" else "latest" if _is_whole(config) else "partial"
     path = HERE / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    compare.save(results, path)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tokens = NDArray[np.uint64]
+Pages = NDArray[np.uint8]
 
 NEAR_WORD = 4000 // 8
 """Where near-duplicates differ, in words of eight bytes."""
@@ -98,7 +99,7 @@ def make(name: str, pages: int) -> Dataset:
     return Dataset(name, tokens[order], near[order])
 
 
-def fill(pages: NDArray[np.uint8], dataset: Dataset) -> None:
+def fill(pages: Pages, dataset: Dataset) -> None:
     """Writes the dataset's contents into an array of shape (pages, 4096): every byte is written."""
     words = pages.view(np.uint64)
     _randomise(words)

@@ -5,9 +5,10 @@ times everybody in every round, one after the other, and what is kept is the rat
 its median over the rounds, and its range. ``best`` is the quickest round of ours against the
 quickest round of the peer, which a disturbed peer cannot flatter.
 
-Time is CPU time of this process, user and system: everybody here runs on one thread and never
-waits, so on an idle machine it is the time on the clock, and on a busy one it leaves out what other
-processes take. That they also take cache and bandwidth shows in the range.
+Time is CPU time of this process, user and system: who runs on one thread and never waits needs as
+much on the clock of an idle machine, and on a busy one it leaves out what other processes take.
+That they also take cache and bandwidth shows in the range. CPU time of several threads adds up, so
+a race on all cores asks for the time on the clock, which other processes lengthen.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -34,6 +36,7 @@ BATCH = 4096
 
 Run = Callable[[], object]
 Record = dict[str, Any]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class Scale:
     large_rounds: int
     policy_vms: tuple[int, ...]
     policy_heap_vms: int
+    census_python: int
+    census_file: int
+    census_holes: int
 
 
 _MIB = 2**20 // PAGE_BYTES
@@ -73,6 +79,9 @@ _SCALES = {
         large_rounds=2,
         policy_vms=(10, 1000),
         policy_heap_vms=20,
+        census_python=8 * _MIB,
+        census_file=8 * _MIB,
+        census_holes=256 * _MIB,
     ),
     "full": Scale(
         name="full",
@@ -88,6 +97,9 @@ _SCALES = {
         large_rounds=3,
         policy_vms=(10, 1000, 100_000),
         policy_heap_vms=1000,
+        census_python=256 * _MIB,
+        census_file=_GIB,
+        census_holes=64 * _GIB,
     ),
 }
 
@@ -123,6 +135,21 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+class Clock(Enum):
+    """What time is."""
+
+    CPU = "CPU"
+    """CPU time of the process: for one thread."""
+    WALL = "wall"
+    """Time that passes: for several threads."""
+
+
+_READ: dict[Clock, Callable[[], float]] = {
+    Clock.CPU: time.process_time,
+    Clock.WALL: time.perf_counter,
+}
+
+
 @dataclass(frozen=True)
 class Race:
     """Who runs against whom.
@@ -141,6 +168,8 @@ class Race:
         What a unit is.
     rounds : int, optional
         Rounds instead of the scale's.
+    clock : Clock
+        What is measured of everybody.
     """
 
     case: str
@@ -151,29 +180,31 @@ class Race:
     unit: str = "pages"
     rounds: int | None = None
     peer_units: Mapping[str, int] = field(default_factory=dict)
+    clock: Clock = Clock.CPU
 
 
 class _Stopwatch:
-    """CPU seconds and results of each runner, a row a round."""
+    """Seconds and results of each runner, a row a round."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.seconds: dict[str, list[float]] = {}
         self.results: dict[str, list[Any]] = {}
-        self._clock_seconds = 0.0
+        self._clock = clock
+        self._total = dict.fromkeys(Clock, 0.0)
 
     def run(self, name: str, run: Run) -> object:
-        clock = time.perf_counter()
-        begin = time.process_time()
+        begin = {clock: _READ[clock]() for clock in Clock}
         result = run()
-        seconds = time.process_time() - begin
-        self._clock_seconds += time.perf_counter() - clock
-        self.seconds.setdefault(name, []).append(seconds)
+        seconds = {clock: _READ[clock]() - begin[clock] for clock in Clock}
+        for clock in Clock:
+            self._total[clock] += seconds[clock]
+        self.seconds.setdefault(name, []).append(seconds[self._clock])
         self.results.setdefault(name, []).append(result)
         return result
 
     def on_cpu(self) -> float:
-        """CPU time by time on the clock: 1 if nobody disturbed."""
-        return sum(map(sum, self.seconds.values())) / self._clock_seconds
+        """CPU time by time on the clock: of one thread 1 if nobody disturbed."""
+        return self._total[Clock.CPU] / self._total[Clock.WALL]
 
 
 @contextmanager
@@ -197,6 +228,7 @@ class Ratio:
         self._benchmark = benchmark
         self._bench = bench
         self._records = records
+        self._rates: dict[str, float] = {}
 
     def __call__(self, race: Race) -> dict[str, list[Any]]:
         """Runs a warm-up round and the rounds of a race.
@@ -206,7 +238,7 @@ class Ratio:
         dict
             What each runner returned, round by round, the warm-up first.
         """
-        watch = _Stopwatch()
+        watch = _Stopwatch(race.clock)
         first, *others = race.ours
         in_setup = {**race.peers, **{name: race.ours[name] for name in others}}
 
@@ -228,6 +260,14 @@ class Ratio:
             self._keep(race, watch)
         return watch.results
 
+    def once(self, run: Callable[[], Result]) -> Result:
+        """Runs something once, for facts that it tells; what time it takes is not kept."""
+        return self._benchmark.pedantic(run)  # type: ignore[no-untyped-call, no-any-return]
+
+    def rates(self) -> Mapping[str, float]:
+        """Units a second of each runner in the last race, median; none if nothing is timed."""
+        return self._rates
+
     def fact(self, case: str, what: str, value: float, unit: str) -> None:
         """Keeps a number that is not a ratio of times."""
         self._benchmark.extra_info[what] = value
@@ -241,6 +281,7 @@ class Ratio:
             name: [seconds / race.peer_units.get(name, race.units) for seconds in rounds[1:]]
             for name, rounds in watch.seconds.items()
         }
+        self._rates = {name: 1 / statistics.median(rounds) for name, rounds in each.items()}
         ratios = [_ratio(each, ours, peer) for ours in race.ours for peer in race.peers]
         self._benchmark.extra_info.update(
             {f"{ratio['ours']} / {ratio['peer']}": ratio["median"] for ratio in ratios}
@@ -251,11 +292,10 @@ class Ratio:
                 "case": race.case,
                 "unit": race.unit,
                 "units": race.units,
+                "clock": race.clock.value,
                 "load": os.getloadavg()[0],
                 "on_cpu": watch.on_cpu(),
-                "per_second": {
-                    name: 1 / statistics.median(rounds) for name, rounds in each.items()
-                },
+                "per_second": self._rates,
                 "ratios": ratios,
             }
         )

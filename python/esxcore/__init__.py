@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from esxcore.config import PAGE_SIZE as PAGE_SIZE
     from esxcore.config import paper_parameters as paper_parameters
     from esxcore.contents import ContentTrace as ContentTrace
+    from esxcore.counting import Census as Census
+    from esxcore.counting import census as census
     from esxcore.errors import ArgumentTypeError as ArgumentTypeError
     from esxcore.errors import ConfigError as ConfigError
     from esxcore.errors import ContentError as ContentError
@@ -71,6 +73,7 @@ _HOMES = {
         "UnknownVmError",
     ),
     "contents": ("ContentTrace",),
+    "counting": ("Census", "census"),
     "experiment": ("build_host", "run"),
     "host": ("Host",),
     "policy": ("min_funding_targets",),

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias, final
 
 import numpy as np
@@ -8,8 +10,11 @@ __all__ = [
     "MAX_SAMPLE_PAGES",
     "PAGE_SIZE",
     "PAGE_STATES",
+    "Contents",
     "Host",
+    "PageSource",
     "__version__",
+    "image_formats",
     "min_funding_targets",
     "paper_parameters",
     "wilson",
@@ -23,6 +28,7 @@ PAGE_STATES: list[str]
 
 _Ppns: TypeAlias = NDArray[np.uint32] | NDArray[np.int64]
 
+def image_formats() -> list[str]: ...
 def min_funding_targets(
     *,
     shares: NDArray[np.int64],
@@ -34,6 +40,45 @@ def min_funding_targets(
 ) -> NDArray[np.int64]: ...
 def paper_parameters() -> list[tuple[str, float, str, str, str]]: ...
 def wilson(fraction: float, sampled: int, z: float) -> tuple[float, float]: ...
+
+@final
+class PageSource:
+    @staticmethod
+    def open(path: Path, format: str | None) -> PageSource: ...
+    @staticmethod
+    def attach(pid: int) -> PageSource: ...
+    @property
+    def pages(self) -> int: ...
+    def facts(self) -> dict[str, Any]: ...
+    def read(self) -> NDArray[np.uint8]: ...
+
+_Given: TypeAlias = PageSource | NDArray[np.uint8] | tuple[NDArray[np.uint32], int]
+
+@final
+class Contents:
+    @staticmethod
+    def take(
+        images: list[_Given],
+        domains: list[int],
+        hash128: bool,
+        threads: int | None,
+        progress: Callable[[int], None] | None,
+    ) -> Contents: ...
+    @property
+    def numbers(self) -> int: ...
+    def ids(self) -> NDArray[np.uint32]: ...
+    def tally(self) -> dict[str, Any]: ...
+    def matrix(self) -> tuple[NDArray[np.int64], list[int]]: ...
+    def top(self, most: int) -> list[tuple[int, int, int, int, int, int]]: ...
+    def by_kind(
+        self, kinds: NDArray[np.uint8], free: int
+    ) -> tuple[list[tuple[int, int, int, int]], dict[str, int]]: ...
+    def large(self, images: list[_Given]) -> tuple[int, int]: ...
+    def compressed(
+        self, images: list[_Given], wanted: int, seed: int
+    ) -> tuple[NDArray[np.uint32], int]: ...
+    def read_pages(self, images: list[_Given], pages: NDArray[np.uint32]) -> NDArray[np.uint8]: ...
+    def firsts(self) -> NDArray[np.uint32]: ...
 
 @final
 class Host:

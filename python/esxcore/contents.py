@@ -11,6 +11,7 @@ Neighbours: `esxcore.datafile` opens the file; `esxcore.experiment` gives the co
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from typing import Any, Self
@@ -20,10 +21,30 @@ from numpy.typing import NDArray
 
 from esxcore.config import PAGE_SIZE
 from esxcore.datafile import open_arrays
-from esxcore.errors import ContentError, DataError
+from esxcore.errors import ArgumentTypeError, ConfigError, ContentError, DataError
 
 TOKEN_LIMIT = 2**63
 """User tokens are below this; the engine keeps the upper half for fresh contents of its own."""
+
+PAGE_KINDS = {
+    0: "no page",
+    1: "balloon",
+    2: "reserved",
+    3: "free",
+    4: "slab",
+    5: "page table",
+    6: "anonymous",
+    7: "tmpfs",
+    8: "file",
+    9: "other",
+    255: "unknown",
+}
+"""What guests use pages for, by the numbers of a trace's ``kind``."""
+
+UNKNOWN_KIND = 255
+DIGEST_BYTES = 16
+KEYED_ZERO = bytes(DIGEST_BYTES)
+"""The row of the zero page among a trace's digests: it is known without a key."""
 
 _WORDS = PAGE_SIZE // 8
 _CHUNK_PAGES = 1024  # 4 MiB of output at a time: the intermediate values stay in the cache
@@ -44,6 +65,11 @@ class ContentTrace:
         What the guest used each page for (3 free, 6 anonymous, 8 file and so on, 255 unknown).
     source : str
         Where the arrays came from; begins every error message.
+    digests : uint8, shape (highest id + 1, 16), optional
+        A keyed hash of each content, by its number; contents of two traces under the same key are
+        equal where these are.
+    key_check : uint8, shape (16,), optional
+        Equal for traces under the same key; there if `digests` is.
 
     Raises
     ------
@@ -61,6 +87,8 @@ class ContentTrace:
     vm_pages: NDArray[Any]
     kinds: NDArray[np.uint8] | None = None
     source: str = "content trace"
+    digests: NDArray[np.uint8] | None = None
+    key_check: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         self._check_integers("id", self.ids)
@@ -77,6 +105,7 @@ class ContentTrace:
             raise self._error("id", f"holds {low if low < 0 else high}; expected 0 to 2**63 - 1")
         if self.kinds is not None and self.kinds.shape != self.ids.shape:
             raise self._error("kind", f"has {self.kinds.size} pages; expected {pages}, as in 'id'")
+        self._check_digests(high)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -91,13 +120,27 @@ class ContentTrace:
         with open_arrays(path) as file:
             ids = file.take("id", np.integer, 1)
             vm_pages = file.take("vm_pages", np.integer, 1)
-            kinds = file.take("kind", np.uint8, 1) if "kind" in file.names() else None
-        return cls(ids, vm_pages, kinds, str(path))
+            names = file.names()
+            kinds = file.take("kind", np.uint8, 1) if "kind" in names else None
+            digests = file.take("digest", np.uint8, 2) if "digest" in names else None
+            key_check = None if digests is None else file.take("key_check", np.uint8, 1)
+        return cls(ids, vm_pages, kinds, str(path), digests, key_check)
 
     @property
     def vms(self) -> int:
         """How many virtual machines the trace holds."""
         return int(self.vm_pages.size)
+
+    def dense_ids(self) -> NDArray[np.uint32]:
+        """The ids as numbers of 32 bits that are not much higher than there are pages.
+
+        Equal and different where the ids are, and 0 where they are 0; as they are if the trace has
+        digests, whose rows they number.
+        """
+        if self.digests is not None or int(self.ids.max()) < max(2 * self.ids.size, 2**20):
+            return self.ids.astype(np.uint32)
+        _, dense = np.unique(np.append(self.ids, 0), return_inverse=True)
+        return dense.ravel()[:-1].astype(np.uint32)
 
     def tokens(self, vm: int) -> NDArray[np.uint64]:
         """Contents of one VM for a token host.
@@ -126,6 +169,16 @@ class ContentTrace:
         """Contents of one VM for a byte host: `page_bytes` of its tokens, shape (pages, 4096)."""
         return page_bytes(self.tokens(vm))
 
+    def _check_digests(self, highest: int) -> None:
+        if self.digests is None:
+            return
+        wanted = (highest + 1, DIGEST_BYTES)
+        shape = self.digests.shape
+        if len(shape) != 2 or shape[1] != DIGEST_BYTES or not highest < shape[0] <= 2**32:
+            raise self._error("digest", f"has shape {shape}; expected {wanted}")
+        if self.key_check is None or self.key_check.shape != (DIGEST_BYTES,):
+            raise self._error("key_check", f"is missing or not of shape ({DIGEST_BYTES},)")
+
     def _check_integers(self, name: str, array: NDArray[Any]) -> None:
         if array.dtype.kind not in "iu" or array.ndim != 1:
             raise self._error(
@@ -134,6 +187,39 @@ class ContentTrace:
 
     def _error(self, name: str, problem: str) -> DataError:
         return DataError(f"{self.source}: array '{name}' {problem}")
+
+
+class TraceKey:
+    """Makes hashes of contents that tell nothing to whoever lacks a secret (keyed BLAKE2b).
+
+    Parameters
+    ----------
+    secret : str or bytes
+        Of any length but empty. Who can guess it can find out whether a known page was there.
+
+    Raises
+    ------
+    ConfigError
+        If the secret is empty.
+    ArgumentTypeError
+        If it is no text and no bytes.
+    """
+
+    def __init__(self, secret: str | bytes) -> None:
+        if not isinstance(secret, (str, bytes)):
+            raise ArgumentTypeError(f"key: {type(secret).__name__}; expected text or bytes")
+        data = secret.encode() if isinstance(secret, str) else secret
+        if not data:
+            raise ConfigError("key: empty; expected a secret")
+        self._key = hashlib.blake2b(data, digest_size=32, person=b"esxcore key").digest()
+
+    def digest(self, page: bytes | memoryview) -> bytes:
+        """The hash of a page: 16 bytes."""
+        return hashlib.blake2b(page, digest_size=DIGEST_BYTES, key=self._key).digest()
+
+    def check(self) -> NDArray[np.uint8]:
+        """What tells traces under two keys apart, and nothing more: uint8, shape (16,)."""
+        return np.frombuffer(self.digest(b"esxcore page-content trace"), dtype=np.uint8)
 
 
 def page_bytes(tokens: NDArray[Any]) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ it; it knows nothing of theirs.
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import stat
 import zipfile
@@ -176,6 +177,15 @@ def _opened(path: Path) -> IO[bytes]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be opened ({_reason(error)})") from error
     raise DataError(f"{path}: not a regular file; expected an npz archive")
+
+
+def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The bytes of a compressed npz archive; equal arrays give equal bytes."""
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **dict(arrays))  # type: ignore[arg-type]  # names are free
+    return stream.getvalue()
 
 
 def write_whole(files: Mapping[Path, bytes]) -> None:

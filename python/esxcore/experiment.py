@@ -30,6 +30,7 @@ from esxcore.errors import (
     ScenarioError,
 )
 from esxcore.host import Host
+from esxcore.images import ImageContents, TraceContents, VmContents, contents_reader, open_image
 from esxcore.recording import Recording
 from esxcore.scenario import SEED_LIMIT, Scenario, VmSection
 from esxcore.scenario_text import abridged
@@ -134,47 +135,58 @@ def _seed(scenario: Scenario, seed: int | None) -> int:
 
 @dataclass(frozen=True)
 class _Plan:
-    """One ``[[vms]]`` section with its data files read and checked."""
+    """One ``[[vms]]`` section with its data files opened and checked."""
 
     section: VmSection
-    trace: ContentTrace | None
+    source: VmContents | None
     activity: Activity | None
-
-    def contents(self, kind: str) -> NDArray[Any] | None:
-        """Page contents for a host of `kind` "tokens" or "bytes"."""
-        if self.trace is None or self.section.contents is None:
-            return None
-        vm = self.section.contents.vm
-        return self.trace.tokens(vm) if kind == "tokens" else self.trace.pages(vm)
 
 
 def _plans(scenario: Scenario) -> list[_Plan]:
-    """Reads what the sections name, each file once, and finds contradictions before the run."""
+    """Opens what the sections name, each file once, and finds contradictions before the run."""
     trace = functools.cache(lambda name: ContentTrace.load(scenario.data_path(name)))
+    image = functools.cache(lambda name: open_image(scenario.data_path(name)))
     record = functools.cache(lambda name: ActivityRecord.load(scenario.data_path(name)))
     plans = []
     for position, section in enumerate(scenario.vms):
         field_name = f"vms[{position}]"
-        contents = trace(section.contents.trace) if section.contents else None
-        pages = _vm_pages(scenario, field_name, section, contents)
+        source = _source(scenario, field_name, section, trace, image)
+        pages = _vm_pages(scenario, field_name, section, source)
         activity = _activity(scenario, field_name, section, pages, record)
-        plans.append(_Plan(section, contents, activity))
+        plans.append(_Plan(section, source, activity))
     return plans
 
 
+def _source(
+    scenario: Scenario,
+    field_name: str,
+    section: VmSection,
+    trace: Callable[[str], ContentTrace],
+    image: Callable[[str], ImageContents],
+) -> VmContents | None:
+    """The contents of the section's virtual machines, opened."""
+    wanted = section.contents
+    if wanted is None:
+        return None
+    if wanted.image is not None:
+        return image(wanted.image)
+    if wanted.trace is None or wanted.vm is None:
+        raise AssertionError("a scenario has a trace and a VM of it, or an image")
+    found = trace(wanted.trace)
+    if wanted.vm >= found.vms:
+        raise scenario.error(
+            f"{field_name}.contents.vm",
+            wanted.vm,
+            f"0 to {found.vms - 1}, a VM of {wanted.trace}",
+        )
+    return TraceContents(found, wanted.vm)
+
+
 def _vm_pages(
-    scenario: Scenario, field_name: str, section: VmSection, trace: ContentTrace | None
+    scenario: Scenario, field_name: str, section: VmSection, source: VmContents | None
 ) -> int:
     """Size of the section's virtual machines, which its contents must fit."""
-    given = 0
-    if trace is not None and section.contents is not None:
-        if section.contents.vm >= trace.vms:
-            raise scenario.error(
-                f"{field_name}.contents.vm",
-                section.contents.vm,
-                f"0 to {trace.vms - 1}, a VM of {section.contents.trace}",
-            )
-        given = int(trace.vm_pages[section.contents.vm])
+    given = 0 if source is None else source.vm_pages
     if section.max is None:
         return given
     pages = parse_size_text(section.max)
@@ -226,8 +238,9 @@ def _power_on(scenario: Scenario, plans: list[_Plan], seed: int) -> Host:
         sample_pages=scenario.sampling.pages,
         sample_period=scenario.sampling.period,
     )
+    contents_of = contents_reader([plan.source for plan in plans], scenario.host.content)
     for position, plan in enumerate(plans):
-        section, contents = plan.section, plan.contents(scenario.host.content)
+        section, contents = plan.section, contents_of(plan.source)
         for name in section.names():
             try:
                 host.power_on(name, max=section.max, contents=contents, salt=section.salt)
@@ -244,7 +257,10 @@ def _no_room(scenario: Scenario, position: int, name: str, error: MemoryError) -
         expected = f"room for the contents of vms[{position}]"
     else:
         sized_by = "contents" if section.max is None else "max"
-        field_name, value = f"vms[{position}].{sized_by}", section.model_dump()[sized_by]
+        field_name, value = (
+            f"vms[{position}].{sized_by}",
+            section.model_dump(exclude_none=True)[sized_by],
+        )
         expected = "what this system has memory for"
     return scenario.error(field_name, value, f"{expected} (VM {abridged(name)}: {error})")
 

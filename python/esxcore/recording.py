@@ -10,7 +10,6 @@ their tables.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from esxcore.datafile import ArrayFile, open_arrays, write_whole
+from esxcore.datafile import ArrayFile, npz_bytes, open_arrays, write_whole
 from esxcore.errors import DataError
 
 FORMAT = 1
@@ -183,9 +182,7 @@ class Recording:
 
     def to_bytes(self) -> bytes:
         """The recording as the bytes of an npz archive; equal recordings give equal bytes."""
-        stream = io.BytesIO()
-        np.savez_compressed(stream, **self._arrays())
-        return stream.getvalue()
+        return npz_bytes(self._arrays())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the recording as an npz archive, whole or not at all.

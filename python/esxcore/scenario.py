@@ -26,6 +26,8 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -109,10 +111,34 @@ class SamplingSection(_Section):
 
 
 class ContentsSection(_Section):
-    """Where a VM's page contents come from: one virtual machine of a page-content trace."""
+    """Where a VM's page contents come from: a VM of a page-content trace, or a memory image."""
 
-    trace: _Name = Field(description=f'{_DATA} "builtin:fleet_a"')
-    vm: int = Field(ge=0, description="the position of a VM in the trace, a whole number from 0")
+    trace: _Name | None = Field(None, description=f'{_DATA} "builtin:fleet_a"')
+    image: _Name | None = Field(
+        None, description='the path of a memory image in quotes, such as "guest.raw"'
+    )
+    vm: int | None = Field(
+        None,
+        ge=0,
+        validate_default=True,
+        description="the position of a VM in the trace, a whole number from 0",
+    )
+
+    @field_validator("vm")
+    @classmethod
+    def _goes_with_a_trace(cls, vm: int | None, info: ValidationInfo) -> int | None:
+        if vm is None and info.data.get("trace") is not None:
+            raise PydanticCustomError("missing", "Field required")
+        if vm is not None and info.data.get("image") is not None:
+            raise PydanticCustomError(RULE, "an image is one VM; expected vm with a trace only")
+        return vm
+
+    @model_validator(mode="after")
+    def _is_one_source(self) -> Self:
+        if (self.trace is None) == (self.image is None):
+            given = "neither trace nor image is" if self.trace is None else "trace and image are"
+            raise PydanticCustomError(RULE, f"{given} given; expected one of them")
+        return self
 
 
 class WorkloadSection(_Section):
@@ -140,7 +166,8 @@ class VmSection(_Section):
     name: _Name = Field(description="a name in quotes, not empty")
     max: _Size | None = Field(None, description=f'{_SIZE} "256MiB"')
     contents: ContentsSection | None = Field(
-        None, description='a table like { trace = "builtin:fleet_a", vm = 0 }'
+        None,
+        description='a table like { trace = "builtin:fleet_a", vm = 0 } or { image = "guest.raw" }',
     )
     workload: WorkloadSection | None = Field(
         None, description='a table like { activity = "builtin:active_phases" }'

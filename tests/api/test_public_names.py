@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ WANTED = {
     "PageRangeError", "OutOfMachineMemoryError", "UnknownVmError", "DuplicateVmError",
     "HostBusyError", "InvariantError", "SizeWarning", "min_funding_targets",
     "MinOvercommittedError", "SamplingReport", "plan_samples", "sampling_error", "wilson_interval",
+    "Census", "census", "ContentTrace", "RealMemoryError",
 }  # fmt: skip
 HOST_METHODS = {
     "power_on", "power_off", "touch", "write", "read", "peek", "scan", "advance", "fork", "audit",
@@ -41,6 +43,13 @@ def test_each_name_can_be_had_and_is_documented(name: str) -> None:
         assert value.__module__.split(".")[0] == "esxcore"
 
 
+def test_no_name_is_that_of_a_module() -> None:
+    """Importing a module makes it an attribute of the package, in place of what had its name."""
+    modules = {module.name for module in pkgutil.iter_modules(esxcore.__path__)}
+    assert "errors" in modules
+    assert modules & set(esxcore.__all__) == set()
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing_of_that_name"):
         esxcore.nothing_of_that_name  # noqa: B018
@@ -59,7 +68,10 @@ def test_each_method_is_documented(owner: type, name: str) -> None:
 
 
 def test_no_public_method_is_left_undocumented() -> None:
-    for owner in (esxcore.Host, esxcore.Vm, esxcore.TouchReport, esxcore.ScanReport):
+    for owner in (
+        esxcore.Host, esxcore.Vm, esxcore.TouchReport, esxcore.ScanReport, esxcore.Census,
+        esxcore.ContentTrace,
+    ):  # fmt: skip
         for name, member in vars(owner).items():
             is_code = inspect.isfunction(member) or isinstance(member, property | classmethod)
             if not name.startswith("_") and is_code:
@@ -76,6 +88,7 @@ def test_every_error_is_an_esx_error_and_a_builtin() -> None:
         "ArgumentTypeError": TypeError,
         "PageRangeError": IndexError,
         "OutOfMachineMemoryError": MemoryError,
+        "RealMemoryError": MemoryError,
         "UnknownVmError": LookupError,
         "DuplicateVmError": ValueError,
         "HostBusyError": RuntimeError,

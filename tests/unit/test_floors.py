@@ -185,10 +185,10 @@ def test_the_core_has_no_binding_clock_or_thread(project_root: Path) -> None:
 # -- the Python side -------------------------------------------------------------------------------
 
 STOREYS = {
-    "_core": 0, "errors": 1, "reports": 1, "config": 2, "datafile": 2, "scenario_text": 2,
-    "arguments": 3, "vm": 4, "policy": 4, "host": 5, "workload": 4, "contents": 4, "scenario": 4,
-    "recording": 4, "sampling": 4, "experiment": 6, "plot": 6, "cli": 7, "__main__": 8,
-    "__init__": 9,
+    "_core": 0, "errors": 1, "reports": 1, "findings": 1, "config": 2, "datafile": 2,
+    "scenario_text": 2, "arguments": 3, "vm": 4, "policy": 4, "host": 5, "workload": 4,
+    "contents": 4, "scenario": 4, "recording": 4, "sampling": 4, "images": 5, "counting": 6,
+    "experiment": 6, "plot": 7, "cli": 8, "__main__": 9, "__init__": 10,
 }  # fmt: skip
 LEAF = "plot"
 
@@ -231,8 +231,8 @@ def python_judge(here: str, there: str) -> list[str]:
         return [f"{here} names {there}, which has no storey"]
     if there == LEAF and here not in ("cli", "__init__"):
         return [f"{LEAF} is a leaf, only the command line draws"]
-    if here == LEAF and there not in ("recording", "config", "errors"):
-        return [f"{LEAF} draws recordings and knows no {there}"]
+    if here == LEAF and there not in ("recording", "counting", "findings", "config", "errors"):
+        return [f"{LEAF} draws recordings and censuses and knows no {there}"]
     if STOREYS[there] < STOREYS[here]:
         return []
     return [f"{here} names {there}"]

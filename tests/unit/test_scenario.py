@@ -135,7 +135,7 @@ MISTAKES = [
     ("[sharing]", "[shareing]", 'unknown key shareing; did you mean "sharing"?'),
     ("vm_rate", "vm_rat", 'unknown key sharing.vm_rat; did you mean "vm_rate"?'),
     ("repeat = true", "repaet = true", 'workload.repaet (VM "db"); did you mean "repeat"?'),
-    ("vm = 1", "vm = 1, zzz = 1", 'vms[1].contents.zzz (VM "db"); expected one of trace, vm'),
+    ("vm = 1", "vm = 1, zzz = 1", 'vms[1].contents.zzz (VM "db"); expected one of trace, image'),
     # missing ones say what belongs there
     ('memory = "1GiB"', "", f'host.memory is missing; {SIZE}4GiB"'),
     ('name = "db"', "", "vms[1].name is missing; expected a name in quotes"),

@@ -1,8 +1,8 @@
 """The ``esxcore`` command: a group that imports its sub-commands when they are asked for.
 
 What goes wrong comes out as one line ``esxcore: error: ...`` and exit code 2; Ctrl-C as one line
-and 130. All of it is decided here, so a sub-command just raises. Only click is imported at this
-level: ``--help`` must be quick.
+and 130. All of it is decided here, so a sub-command just raises; `esxcore.__main__` catches what
+comes before this module is there. Only click is imported at this level: ``--help`` must be quick.
 
 Neighbours: `esxcore.cli.run` and the like, one module a sub-command, each with a click command
 named ``command``.
@@ -13,14 +13,15 @@ from __future__ import annotations
 import importlib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
 
 from esxcore.errors import EsxError
 
-COMMANDS = ("run", "init")
+COMMANDS = ("run", "census", "init")
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -54,27 +55,51 @@ class LazyGroup(click.Group):
         except EsxError as error:
             _fail(str(error))
         except OSError as error:
-            target = error.filename2 or error.filename
-            _fail(f"{target}: {error.strerror}" if target else str(error))
+            # Whoever opens a file names it in the error; what has no name was printed.
+            target = error.filename2 or error.filename or _give_up_stdout()
+            _fail(f"{target}: {error.strerror or error}")
         except MemoryError:
             _fail("this machine has too little memory for the run")
         except click.Abort:
             sys.exit(_INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Reads the command line; Ctrl-C is caught before click prints a blank line for it."""
+        with _one_line_for_ctrl_c():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the sub-command; Ctrl-C is caught here, before click prints a blank line for it."""
-        try:
+        """Runs the sub-command; Ctrl-C is caught here as well."""
+        with _one_line_for_ctrl_c():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("esxcore: interrupted", err=True)
-            ctx.exit(_INTERRUPTED)
+
+
+@contextmanager
+def _one_line_for_ctrl_c() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("esxcore: interrupted", err=True)
+        raise click.exceptions.Exit(_INTERRUPTED) from None
 
 
 def _make_stdout_lenient() -> None:
     """Has characters that the encoding of stdout lacks come out escaped, not as an error."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _give_up_stdout() -> str:
+    """Drops what stdout still holds: writing it at exit would fail too, and change the exit code.
+
+    Returns
+    -------
+    str
+        What stdout is called.
+    """
+    sys.stdout = io.StringIO()
+    return "standard output"
 
 
 def _fail(message: str) -> NoReturn:
@@ -114,6 +139,7 @@ def main(ctx: click.Context) -> None:
       esxcore run                 the packaged example: a table, a recording, a picture
       esxcore init > my.toml      the same example as a scenario file to change
       esxcore run my.toml         your own
+      esxcore census *.raw        what sharing would save on your own guests
 
     Virtual machines live through real page contents and real activity in virtual time; the host
     shares their equal pages copy-on-write. The same scenario and seed give the same recording on

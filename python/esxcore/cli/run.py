@@ -18,31 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from esxcore.cli.options import PATH, check_folder, mib_text, print_table
 
+if TYPE_CHECKING:
     from esxcore.experiment import Progress
-    from esxcore.recording import Recording, TableRow
+    from esxcore.recording import Recording
 
 _PAGES_PER_MIB = 256
-_WIDEST_TABLE = 1000
-
-
-class _PathType(click.Path):
-    """Paths, but not the empty one, which would mean the current folder."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """`value` as a Path."""
-        if value == "":
-            self.fail("'' is empty; expected a path.", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-_PATH = _PathType(readable=False, path_type=Path)  # whoever opens it says better what is wrong
 
 
 @click.command("run", short_help="Run a scenario: a table, a recording and a picture.")
-@click.argument("scenario", required=False, type=_PATH, metavar="[SCENARIO.toml]")
+@click.argument("scenario", required=False, type=PATH, metavar="[SCENARIO.toml]")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -51,7 +37,7 @@ _PATH = _PathType(readable=False, path_type=Path)  # whoever opens it says bette
 )
 @click.option(
     "--out",
-    type=_PATH,
+    type=PATH,
     default=Path("esxcore-run"),
     show_default=True,
     metavar="DIR",
@@ -74,7 +60,7 @@ def command(scenario: Path | None, seed: int | None, out: Path, as_json: bool) -
     from esxcore.experiment import run
     from esxcore.scenario import Scenario
 
-    _check_folder(out)
+    check_folder(out, f"--out {out}")
     loaded = Scenario.from_toml(scenario) if scenario else Scenario.builtin()
     with _progress_bar() as progress:
         recording = run(loaded, seed=seed, progress=progress)
@@ -84,15 +70,6 @@ def command(scenario: Path | None, seed: int | None, out: Path, as_json: bool) -
         click.echo(json.dumps(_summary(recording, name, files)))
     else:
         _print_report(recording, name, files)
-
-
-def _check_folder(out: Path) -> None:
-    """Refuses a folder that cannot be written; says so before the work, not after it."""
-    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not existing.is_dir():
-        raise click.ClickException(f"--out {out}: {existing} is not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise click.ClickException(f"--out {out}: {existing} cannot be written to")
 
 
 @contextmanager
@@ -175,44 +152,19 @@ def _summary(recording: Recording, name: str, files: dict[str, Path]) -> dict[st
 
 
 def _print_report(recording: Recording, name: str, files: dict[str, Path]) -> None:
-    from rich.console import Console
-    from rich.measure import Measurement
-
-    console = Console(highlight=False, soft_wrap=True)
-    table = _table(recording.table())
-    # As wide as the table, whatever the terminal: rich would sooner drop the names of the VMs.
-    free = console.options.update(max_width=_WIDEST_TABLE)
-    console.width = Measurement.get(console, free, table).maximum
-    console.print(
+    rows = recording.table()
+    print_table(
         f"{name}: {_described(recording)}, seed {recording.seed}; sizes in MiB",
-        markup=False,
+        ["", "size", "resident", "shared", "consumed", "reclaimed", "zero", "COW\nbreaks"],
+        [[row.name, *map(mib_text, row[1:-1]), f"{row.cow_breaks:,}"] for row in rows],
+        last=1,
     )
-    console.print(table)
-    console.print(_sharing_text(recording), markup=False)
+    click.echo(_sharing_text(recording))
     for vm, stalled in zip(recording.vm_names, recording.vms["stalled_s"][-1], strict=True):
         if stalled:
-            console.print(
-                f"{vm} stood still for {_time_text(stalled)}: no machine page was free",
-                markup=False,
-            )
+            click.echo(f"{vm} stood still for {_time_text(stalled)}: no machine page was free")
     for kind, path in files.items():
-        console.print(f"{kind + ':':<10} {path}", markup=False)
-
-
-def _table(rows: tuple[TableRow, ...]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
-    table.add_column("", min_width=8, max_width=60, overflow="fold")
-    for heading in ("size", "resident", "shared", "consumed", "reclaimed", "zero", "COW\nbreaks"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for position, row in enumerate(rows):
-        sizes = (_mib_text(pages) for pages in row[1:-1])
-        last_vm = position == len(rows) - 2
-        table.add_row(Text(row.name), *sizes, f"{row.cow_breaks:,}", end_section=last_vm)
-    return table
+        click.echo(f"{kind + ':':<10} {path}")
 
 
 def _sharing_text(recording: Recording) -> str:
@@ -223,14 +175,10 @@ def _sharing_text(recording: Recording) -> str:
         return "No two resident pages were ever equal: there was nothing to share."
     share = _percent_text(reclaimed / possible) if possible else "all"
     return (
-        f"Sharing reclaims {_mib_text(reclaimed)} MiB: {share} of the {_mib_text(possible)} MiB "
+        f"Sharing reclaims {mib_text(reclaimed)} MiB: {share} of the {mib_text(possible)} MiB "
         f"that the resident contents allow.\nIt came nearest after {_time_text(peak.time_s)}: "
-        f"{_percent_text(peak.fraction)} of {_mib_text(peak.possible_pages)} MiB."
+        f"{_percent_text(peak.fraction)} of {mib_text(peak.possible_pages)} MiB."
     )
-
-
-def _mib_text(pages: float) -> str:
-    return f"{pages / _PAGES_PER_MIB:,.1f}"
 
 
 def _percent_text(fraction: float) -> str:

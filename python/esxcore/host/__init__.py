@@ -60,8 +60,8 @@ class Host(HostTables):
     sharing : bool
         Whether the scanner works while time passes.
     scan_order : {"permutation", "draws"}
-        Each pass a fresh permutation of a virtual machine's pages, or independent draws as in the
-        paper.
+        Each pass a fresh permutation of a virtual machine's clusters of up to 16 neighbouring
+        pages, or independent draws of pages as in the paper.
     scan_vm_rate, scan_host_rate : int
         Pages a second scanned of one virtual machine, and of all together (paper, section 4.3).
     sample_pages : int

@@ -141,6 +141,15 @@ mod tests {
     }
 
     #[test]
+    fn prefetching_changes_nothing() {
+        let mut arena = Arena::<u64>::zeroed(1 << 20).expect("8 MiB");
+        while !arena.commit_some(1 << 20) {}
+        arena.as_mut_slice()[(1 << 20) - 1] = 7;
+        arena.as_slice().iter().step_by(512).chain(arena.as_slice().last()).for_each(prefetch);
+        assert_eq!(arena.as_slice().iter().sum::<u64>(), 7);
+    }
+
+    #[test]
     fn an_empty_arena_is_fine() {
         let arena = Arena::<u32>::zeroed(0).expect("nothing");
         assert!(arena.as_slice().is_empty());

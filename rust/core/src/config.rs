@@ -124,7 +124,7 @@ pub const MAX_SAMPLE_PAGES: u32 = 1 << 20;
 /// In which order a virtual machine's pages are scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanOrder {
-    /// A fresh pseudo-random permutation for each pass: a pass meets every page once.
+    /// For each pass a fresh pseudo-random permutation of clusters of neighbouring pages: a pass meets every page once.
     Permutation,
     /// Independent draws, as the paper scans (§4.3).
     Draws,

@@ -4,7 +4,7 @@
 
 use crate::arena::Arena;
 use crate::error::Error;
-use crate::types::{ContentKind, ENGINE_TOKENS, Page, PageView, Pulse, ZERO_PAGE};
+use crate::types::{ContentKind, ENGINE_TOKENS, PAGE_SIZE, Page, PageView, Pulse, ZERO_PAGE};
 
 /// The contents of pages `0..len`, zero until written.
 #[derive(Debug)]
@@ -81,6 +81,15 @@ impl Content {
     #[must_use]
     pub fn equal(&self, one: usize, other: usize) -> bool {
         self.page(one) == self.page(other)
+    }
+
+    /// Which of these pairs of pages hold the same: pages of real bytes are compared in full, several pairs in step.
+    #[must_use]
+    pub fn are_equal(&self, pairs: &[(usize, usize)]) -> Vec<bool> {
+        match &self.pages {
+            Pages::Bytes(pages) => equal_in_step(pages.as_slice(), pairs),
+            Pages::Tokens(_) => pairs.iter().map(|(one, other)| self.equal(*one, *other)).collect(),
+        }
     }
 
     /// Makes a page read zero.
@@ -169,9 +178,64 @@ impl Content {
     }
 }
 
+/// Pairs of pages compared in step.
+const PAIRS: usize = 8;
+const LINE: usize = 64;
+
+/// Line by line of several pairs: scattered pages come from memory together.
+fn equal_in_step(pages: &[Page], pairs: &[(usize, usize)]) -> Vec<bool> {
+    let mut equal = Vec::with_capacity(pairs.len());
+    for group in pairs.chunks(PAIRS) {
+        // A last, smaller group is filled up by repeating a pair.
+        let lines: [_; PAIRS] = std::array::from_fn(|at| {
+            let (one, other) = group[at.min(group.len() - 1)];
+            [one, other].map(|page| pages[page].as_chunks::<LINE>().0)
+        });
+        let mut differ = [0; PAIRS];
+        for line in 0..PAGE_SIZE / LINE {
+            for (differ, [one, other]) in differ.iter_mut().zip(&lines) {
+                *differ |= difference(&one[line], &other[line]);
+            }
+        }
+        equal.extend(differ[..group.len()].iter().map(|differ| *differ == 0));
+    }
+    equal
+}
+
+/// The bits that differ, or-ed.
+fn difference(one: &[u8; LINE], other: &[u8; LINE]) -> u64 {
+    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+    words.fold(0, |seen, (one, other)| seen | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other)))
+}
+
 /// Replaces the first 16 bytes, which nobody else's page begins with.
 fn stamp_bytes(page: &mut Page, stamp: &mut Stamp) {
     let number = stamp.next().to_le_bytes();
     page[..8].copy_from_slice(&stamp.mark.to_le_bytes());
     page[8..16].copy_from_slice(&number);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_compared_in_step_or_alone_are_the_same() {
+        let mut content = Content::new(ContentKind::Bytes, 64, 7).expect("256 KiB");
+        while !content.commit_some(64) {}
+        // Page n differs from the zero page in one byte, which is in another line each time.
+        for page in 1..64 {
+            let mut bytes = ZERO_PAGE;
+            bytes[page * 65 % PAGE_SIZE] = 1;
+            content.store(page, PageView::Bytes(&bytes));
+            content.copy(page, 63);
+            let pairs: Vec<(usize, usize)> = (0..64).map(|other| (page, other)).collect();
+            for count in [0, 1, 7, 8, 9, 64] {
+                let equal: Vec<bool> = pairs[..count].iter().map(|(_, other)| *other == page).collect();
+                let found = content.are_equal(&pairs[..count]);
+                assert_eq!(found[..count.min(63)], equal[..count.min(63)]);
+                assert!(count < 64 || found[63]);
+            }
+        }
+    }
 }

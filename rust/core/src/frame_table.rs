@@ -14,6 +14,8 @@
 //! has changed. A link is an MPN plus one, 0 ends a chain. A count of 65 535 says "look in the overflow table". With one
 //! 32-bit chain head for two machine pages, all of it is 18 bytes a machine page: 0.44 %.
 
+use std::hint::black_box;
+
 use hashbrown::HashMap;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -31,11 +33,23 @@ const KIND_SHIFT: u32 = 62;
 const HINT: u64 = 1 << KIND_SHIFT;
 const SHARED: u64 = 2 << KIND_SHIFT;
 const OVERFLOWED: u32 = 0xFFFF;
+/// Frames of a chain that are fetched ahead; chains have two on average when every page has a frame.
+const STEPS_AHEAD: usize = 4;
 
 /// One frame, packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Frame([u64; 2]);
+
+impl Frame {
+    /// Whether it is a frame of a hash that begins so, in the part that hints keep.
+    fn begins_like(self, hash: u64) -> bool {
+        let Self([low, high]) = self;
+        let hint = high >> HINT_HASH_SHIFT << FIELD_SHIFT & 0xFF << FIELD_SHIFT | low >> FIELD_SHIFT;
+        let kept = if high & SHARED == 0 { hint } else { low >> HASH_DROPPED };
+        kept == hash >> HASH_DROPPED
+    }
+}
 
 /// What a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +137,30 @@ impl FrameTable {
         linked(self.frame(mpn).0[1] as u32)
     }
 
+    /// Brings the frames of machine pages near, and the first frames of the chains that hashes belong to.
+    ///
+    /// One step of all chains at a time, in loops as short as can be and without a branch on what is loaded: so the
+    /// processor has as many loads in flight as it can.
+    pub fn fetch(&self, pages: impl Iterator<Item = (Mpn, u64)> + Clone) {
+        let (frames, heads) = (self.frames.as_slice(), self.heads.as_slice());
+        let chains: Vec<usize> = pages.clone().map(|(_, hash)| self.chain(hash)).collect();
+        let mut links: Vec<u32> = chains.into_iter().map(|chain| heads[chain]).collect();
+        let own = pages.fold(0, |seen, (mpn, _)| seen | frames[mpn.index()].0[1]);
+        for _ in 0..STEPS_AHEAD {
+            for link in &mut links {
+                // After its end a chain goes on with the frame of page 0: what is read there is not used.
+                *link = frames[link.saturating_sub(1) as usize].0[1] as u32;
+            }
+        }
+        black_box((own, links));
+    }
+
+    /// The pages in a hash's chain whose frames have the same truncated hash.
+    pub fn alike(&self, hash: u64) -> impl Iterator<Item = Mpn> + '_ {
+        let chain = std::iter::successors(self.first(hash), |mpn| self.next(*mpn));
+        chain.filter(move |mpn| self.frame(*mpn).begins_like(hash))
+    }
+
     /// The frame of a machine page.
     #[must_use]
     pub fn get(&self, mpn: Mpn) -> FrameView {
@@ -141,11 +179,7 @@ impl FrameTable {
     /// pmap entries that name a shared machine page; 0 without a shared frame.
     #[must_use]
     pub fn count(&self, mpn: Mpn) -> u32 {
-        let Frame([_, high]) = self.frame(mpn);
-        if high >> KIND_SHIFT != SHARED >> KIND_SHIFT {
-            return 0;
-        }
-        match (high >> FIELD_SHIFT) as u32 & 0xFFFF {
+        match self.count_field(mpn) {
             OVERFLOWED => self.overflow[&mpn],
             count => count,
         }
@@ -176,8 +210,13 @@ impl FrameTable {
 
     /// One more pmap entry names a shared machine page.
     pub fn add_reference(&mut self, mpn: Mpn) {
-        let count = self.count(mpn);
-        self.set_count(mpn, count + 1);
+        // Most references go to pages that have very many: those cost one look-up in the overflow table.
+        let count = self.count_field(mpn);
+        if count == OVERFLOWED {
+            *self.overflow.entry(mpn).or_insert(OVERFLOWED) += 1;
+        } else {
+            self.set_count(mpn, count + 1);
+        }
         self.totals.reclaimed_pages += 1;
         self.add_shared(mpn, if count == 1 { 2 } else { 1 });
     }
@@ -267,6 +306,12 @@ impl FrameTable {
         self.frames.as_slice()[mpn.index()]
     }
 
+    /// The count of a shared page as far as the frame holds it; 0 without a shared frame.
+    fn count_field(&self, mpn: Mpn) -> u32 {
+        let Frame([_, high]) = self.frame(mpn);
+        if high >> KIND_SHIFT == SHARED >> KIND_SHIFT { (high >> FIELD_SHIFT) as u32 & 0xFFFF } else { 0 }
+    }
+
     fn link(&mut self, mpn: Mpn, hash: u64, [low, high]: [u64; 2]) {
         debug_assert_eq!(self.get(mpn), FrameView::None, "at most one frame a machine page");
         let chain = self.chain(hash);
@@ -352,6 +397,21 @@ mod tests {
             assert_eq!(chain(&table, 9), rest);
             assert_eq!(table.totals().hint_frames, 4);
         }
+    }
+
+    #[test]
+    fn frames_of_the_same_truncated_hash_are_alike() {
+        let mut table = table(8);
+        let hash = 0xFEDC_BA98_7654_3210;
+        let one_chain = [hash, hash ^ 1, truncated(hash) ^ 1 << HASH_DROPPED, hash];
+        for (mpn, hash) in (0..).zip(one_chain) {
+            table.insert_hint(Mpn(mpn), hash, VmId(u16::MAX), Ppn(u32::MAX - 1));
+            table.insert_shared(Mpn(mpn + 4), hash, mpn == 0);
+        }
+        assert_eq!(chain(&table, hash).len(), 8);
+        table.fetch((0..8).map(|mpn| (Mpn(mpn), hash))); // only reads
+        assert!(table.alike(hash).eq([7, 3, 5, 1, 4, 0].map(Mpn)));
+        assert!(table.alike(one_chain[2]).eq([6, 2].map(Mpn)));
     }
 
     #[test]

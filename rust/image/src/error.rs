@@ -145,8 +145,8 @@ pub enum Error {
         /// The names of formats.
         expected: String,
     },
-    /// The system lacks memory for the index of a census.
-    #[error("no room for the index of the census: {reason}")]
+    /// The system lacks memory for the pages of an image or the index of a census.
+    #[error("no room for the pages or their index: {reason}")]
     NoRoom {
         /// What the system said.
         reason: String,
@@ -166,7 +166,7 @@ pub enum Error {
         most: u64,
     },
     /// Columns of a census that do not fit.
-    #[error("the images have {pages} pages, but {numbers} numbers of contents were given")]
+    #[error("the images have {pages} pages, but rows for {numbers} were given")]
     Uncounted {
         /// Pages of the images.
         pages: u64,

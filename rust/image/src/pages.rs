@@ -12,7 +12,8 @@ pub trait Pages: Sync {
     /// How many.
     fn pages(&self) -> u32;
 
-    /// The pages from `first` on that all are holes or all have data, `most` at most and at least one.
+    /// The pages from `first` on that all are holes or all have data, `most` at most and at least one. Which are holes
+    /// stays as it is, even of memory that somebody else changes.
     ///
     /// # Errors
     ///

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Guest, contents, elf, forced, lime, migration, qemu_notes, read_whole, samples};
+use esxcore_image::census::{self, Settings, Source, take};
 use esxcore_image::error::Error;
 use esxcore_image::format::Format;
 use esxcore_image::image::{Image, Options};
@@ -48,6 +49,20 @@ proptest! {
                 let told: Vec<u64> = (0..image.pages()).map(|page| image.frame(page).unwrap().1).collect();
                 prop_assert_eq!(told, frames, "{}", sample.name);
             }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_census_is_the_same_in_all_formats(guest in guests(), cut in 1_usize..40_000, threads in 1_usize..4) {
+        let images: Vec<Image> = samples(&guest, cut).iter().map(|sample| sample.open().unwrap()).collect();
+        let sources = images.iter().map(|image| census::Image { source: Source::Pages(image), domain: 0 });
+        let settings = Settings { threads, ..Settings::default() };
+        let contents = take(&sources.collect::<Vec<_>>(), &settings, &mut |_| Ok(())).unwrap();
+        let expected = contents.images().next().unwrap().1.to_vec();
+        for (_, ids) in contents.images() {
+            prop_assert_eq!(ids, &expected[..]);
         }
     }
 }

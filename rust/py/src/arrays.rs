@@ -103,11 +103,8 @@ impl Sink {
     /// The array: uint8 of shape (pages, 4096), or uint64 of shape (pages,).
     pub fn into_array(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         Ok(match self {
-            Self::Bytes(bytes) => {
-                let pages = bytes.len() / PAGE_SIZE;
-                bytes.into_pyarray(py).reshape([pages, PAGE_SIZE])?.into_any()
-            }
-            Self::Tokens(tokens) => tokens.into_pyarray(py).into_any(),
+            Self::Bytes(bytes) => table(py, bytes, PAGE_SIZE)?,
+            Self::Tokens(tokens) => column(py, tokens),
         })
     }
 }
@@ -117,6 +114,36 @@ fn room<T>(len: usize) -> Result<Vec<T>, Error> {
     let bytes = len.saturating_mul(size_of::<T>());
     values.try_reserve_exact(len).map_err(|error| Error::NoMemory { bytes, reason: error.to_string() })?;
     Ok(values)
+}
+
+/// Pages of real bytes: uint8 of shape (pages, 4096), contiguous.
+#[derive(FromPyObject)]
+#[pyo3(transparent)]
+pub struct PageArray<'py>(PyReadonlyArray2<'py, u8>);
+
+impl PageArray<'_> {
+    /// The pages.
+    pub fn as_pages(&self) -> PyResult<&[Page]> {
+        Ok(self.0.as_slice()?.as_chunks::<PAGE_SIZE>().0)
+    }
+}
+
+/// A column of numbers of one type: of shape (rows,), contiguous.
+#[derive(FromPyObject)]
+#[pyo3(transparent)]
+pub struct Row<'py, T: Element>(PyReadonlyArray1<'py, T>);
+
+impl<T: Element> Row<'_, T> {
+    /// The numbers.
+    pub fn as_slice(&self) -> PyResult<&[T]> {
+        Ok(self.0.as_slice()?)
+    }
+}
+
+/// Rows of `columns` values each as an array of two axes.
+pub fn table<T: Element>(py: Python<'_>, values: Vec<T>, columns: usize) -> PyResult<Bound<'_, PyAny>> {
+    let rows = values.len() / columns.max(1);
+    Ok(values.into_pyarray(py).reshape([rows, columns])?.into_any())
 }
 
 /// One column as an array.

@@ -1,12 +1,24 @@
 //! From the core's errors to Python's exceptions.
 
 use esxcore_core::error::Error;
+use esxcore_image::error::Error as ImageError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 /// The Python exception for an error of the core; `done` pages had been served.
 pub fn to_py(py: Python<'_>, error: &Error, done: usize) -> PyErr {
     exception(py, error, done).unwrap_or_else(|broken| broken)
+}
+
+/// The Python exception for an error of the image crate.
+pub fn from_image(py: Python<'_>, error: &ImageError) -> PyErr {
+    let class = match error {
+        ImageError::NoRoom { .. } => "RealMemoryError",
+        ImageError::TooManyInAll { .. } | ImageError::UnknownFormat { .. } => "ConfigError",
+        ImageError::Interrupted | ImageError::NoThread { .. } => "EsxError",
+        _ => "DataError",
+    };
+    raise(py, class, &error.to_string(), &PyDict::new(py)).unwrap_or_else(|broken| broken)
 }
 
 /// The exception for a host that is serving another call.

@@ -3,6 +3,7 @@
 //! Private: arguments are checked and worded by the Python layer above, which is the documented interface.
 
 mod arrays;
+mod census;
 mod errors;
 mod host;
 mod policy;
@@ -17,6 +18,9 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _core {
     use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::census::{Contents, PageSource, image_formats};
 
     #[pymodule_export]
     use super::host::Host;

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use esxcore_core::error::Error;
+use esxcore_image::error::Error as ImageError;
 use pyo3::prelude::*;
 
-use crate::errors::to_py;
+use crate::errors::{from_image, to_py};
 
 /// Looks for Python signals from within a call that has let the interpreter go.
 #[derive(Default)]
@@ -20,6 +21,31 @@ impl Signals {
             self.raised = Some(raised);
             Error::Interrupted
         })
+    }
+
+    /// As [`Signals::look`], for the image crate.
+    pub fn pulse(&mut self) -> Result<(), ImageError> {
+        self.report(None, 0)
+    }
+
+    /// As [`Signals::pulse`], and calls `progress` with what is done; what it raises ends the call too.
+    pub fn report(&mut self, progress: Option<&Py<PyAny>>, done: u64) -> Result<(), ImageError> {
+        let heard = Python::attach(|py| {
+            py.check_signals()?;
+            progress.map_or(Ok(()), |progress| progress.call1(py, (done,)).map(drop))
+        });
+        heard.map_err(|raised| {
+            self.raised = Some(raised);
+            ImageError::Interrupted
+        })
+    }
+
+    /// As [`Signals::finish`], for the image crate.
+    pub fn finish_image<T>(self, py: Python<'_>, result: Result<T, ImageError>) -> PyResult<T> {
+        match self.raised {
+            Some(raised) => Err(raised),
+            None => result.map_err(|error| from_image(py, &error)),
+        }
     }
 
     /// The call's result, or what a signal handler raised.

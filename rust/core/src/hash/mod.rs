@@ -52,7 +52,7 @@ pub struct PageHasher {
     kernel: Kernel,
     seed: u64,
     mask: u64,
-    /// Of the zero page with real bytes: zero pages are common, and finding out is faster than hashing.
+    /// Of the zero page with real bytes.
     zero: u64,
 }
 
@@ -71,53 +71,68 @@ impl PageHasher {
     /// The hash of one page.
     #[must_use]
     pub fn hash(&self, page: PageView<'_>) -> PageHash {
-        let is_zero = page.is_zero();
-        let bare = match page {
-            PageView::Token(token) => mix(token ^ self.seed),
-            PageView::Bytes(_) if is_zero => self.zero,
-            PageView::Bytes(bytes) => self.kernel.hash([bytes], self.seed)[0],
-        };
-        PageHash { bare: bare & self.mask, is_zero }
+        match page {
+            PageView::Token(token) => self.found(mix(token ^ self.seed), token == 0),
+            PageView::Bytes(page) => self.hash_in_step([page])[0],
+        }
     }
 
-    /// The hashes of several pages, as [`PageHasher::hash`] finds them: scattered pages of real bytes are read eight in
-    /// step, which keeps more of memory's bandwidth busy than one after the other.
+    /// The hashes of several pages, as [`PageHasher::hash`] finds them.
+    ///
+    /// Pages of real bytes are read in the order in which they lie in memory, in several places at once: four where that
+    /// makes runs, along which the processor reads ahead, and eight where it does not.
     pub fn hash_all(&self, pages: &[PageView<'_>], hashes: &mut Vec<PageHash>) {
         hashes.clear();
         hashes.resize(pages.len(), PageHash::default());
-        // Pages that begin with zeros are mostly zero; the others are not, and need no test.
-        let (mut others, mut zeros) = (Vec::with_capacity(pages.len()), Vec::with_capacity(pages.len()));
+        let mut bytes = Vec::with_capacity(pages.len());
         for (place, page) in pages.iter().enumerate() {
             match page {
                 PageView::Token(_) => hashes[place] = self.hash(*page),
-                PageView::Bytes(page) if kernel::begins_with_zeros(page) => zeros.push((place, *page)),
-                PageView::Bytes(page) => others.push((place, *page)),
+                PageView::Bytes(page) => bytes.push((place, *page)),
             }
         }
-        in_step(&zeros, |group, pages| {
-            for ((place, page), is_zero) in group.iter().zip(kernel::are_zero(pages)) {
-                match is_zero {
-                    true => hashes[*place] = PageHash { bare: self.zero & self.mask, is_zero },
-                    false => others.push((*place, page)),
-                }
+        bytes.sort_unstable_by_key(|(_, page)| page.as_ptr());
+        let follows = |pair: &&[(usize, &Page)]| std::ptr::eq(pair[1].1, after(pair[0].1));
+        if bytes.windows(2).filter(follows).count() >= bytes.len() / 2 {
+            self.hash_along::<4>(&bytes, hashes);
+        } else {
+            self.hash_along::<8>(&bytes, hashes);
+        }
+    }
+
+    /// Hashes the first page of each of `N` equal parts, the second page of each, and so on.
+    fn hash_along<const N: usize>(&self, pages: &[(usize, &Page)], hashes: &mut [PageHash]) {
+        let part = pages.len().div_ceil(N);
+        for step in 0..part {
+            // Where the last parts are shorter, the last page is read again.
+            let group: [(usize, &Page); N] =
+                std::array::from_fn(|stream| pages[(stream * part + step).min(pages.len() - 1)]);
+            for ((place, _), hash) in group.iter().zip(self.hash_in_step(group.map(|(_, page)| page))) {
+                hashes[*place] = hash;
             }
-        });
-        in_step(&others, |group, pages| {
-            for ((place, _), bare) in group.iter().zip(self.kernel.hash(pages, self.seed)) {
-                hashes[*place] = PageHash { bare: bare & self.mask, is_zero: false };
-            }
-        });
+        }
+    }
+
+    /// Zero pages are common, and a test finds them faster than hashing; most pages that begin with zeros are zero.
+    fn hash_in_step<const N: usize>(&self, pages: [&Page; N]) -> [PageHash; N] {
+        let begin_with_zeros = pages.iter().all(|page| kernel::begins_with_zeros(page));
+        if begin_with_zeros && kernel::are_zero(pages) == [true; N] {
+            return [self.found(self.zero, true); N];
+        }
+        let hashes = self.kernel.hash(pages, self.seed);
+        std::array::from_fn(|at| {
+            let is_zero = hashes[at] == self.zero && PageView::Bytes(pages[at]).is_zero();
+            self.found(hashes[at], is_zero)
+        })
+    }
+
+    fn found(&self, hash: u64, is_zero: bool) -> PageHash {
+        PageHash { bare: hash & self.mask, is_zero }
     }
 }
 
-/// Pages read together.
-const STEP: usize = 8;
-
-/// Calls `work` with each eight pages; a last few are filled up by repeating one.
-fn in_step<'a>(pages: &[(usize, &'a Page)], mut work: impl FnMut(&[(usize, &'a Page)], [&'a Page; STEP])) {
-    for group in pages.chunks(STEP) {
-        work(group, std::array::from_fn(|at| group[at.min(group.len() - 1)].1));
-    }
+fn after(page: &Page) -> *const Page {
+    std::ptr::from_ref(page).wrapping_add(1)
 }
 
 /// A key that stands for a page's content in `domain`: exact for tokens, 128 hash bits for bytes.

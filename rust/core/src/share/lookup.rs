@@ -16,17 +16,13 @@
 //!
 //! A hint is a rumour: it is followed only to read the page again, and following it changes no page.
 
-use std::hint::black_box;
-
 use super::ScanReport;
+use super::batch::{self, Before, Candidate, Touched};
 use crate::error::Error;
-use crate::frame_table::{FrameTable, FrameView, truncated};
+use crate::frame_table::{FrameView, truncated};
 use crate::memory::Memory;
-use crate::pmap::{Entry, State};
+use crate::pmap::State;
 use crate::types::{Mpn, Ppn, VmId};
-
-/// Frames of a chain that are fetched ahead; chains have two on average when every page has a frame.
-const CHAIN_STEPS: usize = 4;
 
 /// How an answer was found.
 enum Match {
@@ -49,70 +45,40 @@ impl Match {
     }
 }
 
-/// A page that is to be looked up.
-struct Candidate {
-    vm: VmId,
-    ppn: Ppn,
-    entry: Entry,
-    mpn: Mpn,
-    hash: u64,
-    is_zero: bool,
-}
-
-impl Candidate {
-    /// A page to be scanned: private, resident and eligible.
-    fn new(memory: &Memory, (vm, ppn): (VmId, Ppn)) -> Option<Self> {
-        let entry = memory.entry(vm, ppn);
-        match entry.state() {
-            State::Private(mpn) if !entry.is_ineligible() => {
-                Some(Self { vm, ppn, entry, mpn, hash: 0, is_zero: false })
-            }
-            _ => None,
-        }
-    }
-}
-
 /// Scans each page in turn.
-///
-/// What the look-ups will need is read first, each kind for all pages in a row: these loads do not depend on each other,
-/// so the processor has many of them in flight.
 pub fn scan_batch(memory: &mut Memory, picks: &[(VmId, Ppn)], report: &mut ScanReport) {
-    black_box(picks.iter().filter(|(vm, ppn)| memory.entry(*vm, *ppn).is_ineligible()).count());
-    let mut candidates: Vec<Candidate> =
-        picks.iter().filter_map(|pick| Candidate::new(memory, *pick)).collect();
-    hash_all(memory, &mut candidates);
-    fetch_frames(memory.frames(), &candidates);
-    for page in &candidates {
+    let mut touched = Touched::none();
+    for page in &batch::prepare(memory, picks) {
         // An earlier candidate may have published this very page, or it came twice.
         if memory.entry(page.vm, page.ppn) == page.entry {
             report.hashed += 1;
-            scan_page(memory, page, report)
+            let found = look_up(memory, page, &touched, &mut report.stale_hints);
+            if let Match::Hint(..) | Match::Nothing = found {
+                touched.add(memory.frames().chain(page.hash));
+            }
+            conclude(memory, page, found, report)
                 .unwrap_or_else(|error| unreachable!("the page is private: {error}"));
         }
     }
 }
 
-fn hash_all(memory: &Memory, candidates: &mut [Candidate]) {
-    let mut hashes = Vec::with_capacity(candidates.len());
-    memory.hash_all(candidates.iter().map(|page| page.mpn), &mut hashes);
-    for (page, hash) in candidates.iter_mut().zip(hashes) {
-        page.hash = hash.salted(memory.salt(page.vm));
-        page.is_zero = hash.is_zero;
+/// What the search would find; without it where the chain is known to hold nothing else.
+fn look_up(memory: &mut Memory, page: &Candidate, touched: &Touched, stale_hints: &mut u64) -> Match {
+    match page.before {
+        Before::Nothing if !touched.has(memory.frames().chain(page.hash)) => Match::Nothing,
+        Before::Own if !touched.has(memory.frames().chain(page.hash)) => Match::Own,
+        _ => search(memory, page, stale_hints),
     }
 }
 
-/// Brings the candidates' own frames near, and the first frames of their chains, one step of all chains at a time.
-fn fetch_frames(frames: &FrameTable, candidates: &[Candidate]) {
-    black_box(candidates.iter().filter_map(|page| frames.next(page.mpn)).count());
-    let mut places: Vec<Mpn> = candidates.iter().filter_map(|page| frames.first(page.hash)).collect();
-    for _ in 0..CHAIN_STEPS {
-        places.retain_mut(|place| frames.next(*place).map(|next| *place = next).is_some());
-    }
-    black_box(places.len());
-}
-
-fn scan_page(memory: &mut Memory, page: &Candidate, report: &mut ScanReport) -> Result<(), Error> {
-    match search(memory, page, &mut report.stale_hints) {
+/// Does what the answer is.
+fn conclude(
+    memory: &mut Memory,
+    page: &Candidate,
+    found: Match,
+    report: &mut ScanReport,
+) -> Result<(), Error> {
+    match found {
         Match::Shared(into) => {
             memory.merge(page.vm, page.ppn, into)?;
             report.merged += 1;
@@ -144,7 +110,7 @@ fn search(memory: &mut Memory, page: &Candidate, stale_hints: &mut u64) -> Match
         match memory.frames().get(mpn) {
             FrameView::Shared { hash, is_zero } if hash == page.hash => {
                 // Both are known to read zero, or they are compared.
-                let equal = (is_zero && page.is_zero) || same(memory, page, mpn);
+                let equal = (is_zero && page.bare.is_zero) || same(memory, page, mpn);
                 return if equal { Match::Shared(mpn) } else { Match::False };
             }
             FrameView::Hint { hash, vm, ppn } if hash == truncated(page.hash) && answer.is_open() => {
@@ -166,7 +132,7 @@ fn follow(
     if mpn == page.mpn {
         return Some(Match::Own);
     }
-    match verify(memory, (vm, ppn, mpn), truncated(page.hash)) {
+    match verify(memory, page, (vm, ppn, mpn)) {
         Some(found) if found != page.hash => None,
         Some(_) if same(memory, page, mpn) => Some(Match::Hint(vm, ppn, mpn)),
         Some(_) => Some(Match::False),
@@ -179,12 +145,16 @@ fn follow(
 }
 
 /// The hash that a hinted page has now, if it is still there and begins as the hint says.
-fn verify(memory: &Memory, (vm, ppn, mpn): (VmId, Ppn, Mpn), hinted: u64) -> Option<u64> {
+fn verify(memory: &Memory, page: &Candidate, (vm, ppn, mpn): (VmId, Ppn, Mpn)) -> Option<u64> {
     let entry = memory.entry(vm, ppn);
-    let found = (entry.state() == State::Private(mpn)).then(|| memory.hash(vm, mpn));
-    found.filter(|found| truncated(*found) == hinted)
+    let is_there = entry.state() == State::Private(mpn);
+    let found = is_there.then(|| match page.compared(mpn) {
+        Some(true) => page.bare.salted(memory.salt(vm)),
+        Some(false) | None => memory.hash(vm, mpn),
+    });
+    found.filter(|found| truncated(*found) == truncated(page.hash))
 }
 
 fn same(memory: &Memory, page: &Candidate, mpn: Mpn) -> bool {
-    memory.content().equal(page.mpn.index(), mpn.index())
+    page.compared(mpn).unwrap_or_else(|| memory.content().equal(page.mpn.index(), mpn.index()))
 }

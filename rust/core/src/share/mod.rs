@@ -4,10 +4,11 @@
 //! of hint and shared frames (`lookup`). Nothing found leaves a hint; the page is *not* write-protected for it. A match
 //! is concluded only from comparing the pages themselves.
 //!
-//! Work comes in batches: entries, pages, chain heads and first frames of a batch are each fetched together, so that a
-//! cache miss is shared by many; then the look-ups are made one after the other, as if each page had come alone. The
+//! Work comes in batches: entries, pages, chains and likely matches of a batch are each read together (`batch`), so that
+//! a cache miss is shared by many; then the look-ups are made one after the other, as if each page had come alone. The
 //! result is the same for any batch size.
 
+mod batch;
 mod lookup;
 mod order;
 

@@ -1,8 +1,8 @@
 //! Comparing pages with candidates that lie anywhere in memory.
 //!
 //! One page after the other, such a comparison runs at a quarter of the speed of reading in order: it waits for memory at
-//! each page's beginning. So the candidates are brought near first, eight in step, line by line, and compared then. Comparing
-//! eight pairs in step is slower than that: lines at one place of a page share a set of eight in a first-level cache.
+//! each page's beginning. So the candidates are brought near first, [`STEP`] together, line by line, and compared then.
+//! Comparing pairs in step is slower than that: lines at one place of a page share a set of eight in a first-level cache.
 
 use std::hint::black_box;
 

@@ -72,7 +72,7 @@ impl Contents {
         &self.parts
     }
 
-    /// Numbers in use or less: every content's is lower, and those from 1 on are all in use.
+    /// One more than the last number; those from 1 on are all in use.
     #[must_use]
     pub fn numbers(&self) -> u32 {
         self.numbers
@@ -172,6 +172,6 @@ mod tests {
     #[test]
     fn parts_must_have_the_pages() {
         let error = Contents::new(vec![1], vec![part(2, 0, 0)]).expect_err("one page too many");
-        assert_eq!(error.to_string(), "the images have 2 pages, but 1 numbers of contents were given");
+        assert_eq!(error.to_string(), "the images have 2 pages, but rows for 1 were given");
     }
 }

@@ -5,14 +5,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use esxcore_core::hash::content_key;
 use esxcore_core::types::{Page, PageView};
 
+use super::identify::room;
+use crate::error::Error;
+
 /// A hash for each page, kept by the thread that read it and seen by all who find the page in the index.
 pub struct Digests(Vec<[AtomicU64; 2]>);
 
 impl Digests {
     /// Room for `pages` hashes.
-    #[must_use]
-    pub fn new(pages: usize) -> Self {
-        Self((0..pages).map(|_| Default::default()).collect())
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoRoom`].
+    pub fn new(pages: usize) -> Result<Self, Error> {
+        Ok(Self(room(pages)?))
     }
 
     /// Keeps the hash of a page; returns 64 bits of it.

@@ -71,11 +71,11 @@ pub fn identify(
 ) -> Result<Vec<u32>, Error> {
     let pages = sources.iter().map(|source| u64::from(source.pages())).sum::<u64>();
     check_pages(pages)?;
-    let mut ids = vec![0; pages as usize];
+    let mut ids = room(pages as usize)?;
     let mut table = Table::new(pages as u32, data_pages(sources)?)?;
     let digests = match settings.verify {
         Verify::Bytes => None,
-        Verify::Hash128 => Some(Digests::new(pages as usize)),
+        Verify::Hash128 => Some(Digests::new(pages as usize)?),
     };
     let memory = Everything::of(sources, table.index(), digests.as_ref(), settings.hash_mask);
     let queue = Mutex::new(Queue { sources, source: 0, page: 0, first: 0, rest: &mut ids });
@@ -94,6 +94,18 @@ pub fn check_pages(pages: u64) -> Result<(), Error> {
         return Err(Error::TooManyInAll { pages, most: MOST_PAGES });
     }
     Ok(())
+}
+
+/// `len` values, all of them the default.
+///
+/// # Errors
+///
+/// [`Error::NoRoom`] if the system has no such memory.
+pub fn room<T: Default>(len: usize) -> Result<Vec<T>, Error> {
+    let mut values = vec![];
+    values.try_reserve_exact(len).map_err(|error| Error::NoRoom { reason: error.to_string() })?;
+    values.resize_with(len, T::default);
+    Ok(values)
 }
 
 /// Pages that have to be looked up at most.
@@ -203,5 +215,48 @@ impl<'a> Queue<'a> {
         let piece = Piece { source, page: self.page, first: self.first, ids };
         (self.page, self.first, self.rest) = (self.page + pages, self.first + pages, rest);
         Some(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Run;
+    use esxcore_core::types::{MAX_PAGES, Page};
+
+    /// Holes but for seven pages in the middle.
+    struct Sparse;
+
+    impl Pages for Sparse {
+        fn pages(&self) -> u32 {
+            MAX_PAGES / 2
+        }
+
+        fn run(&self, first: u32, most: u32) -> Result<Run, Error> {
+            let (end, kind) = match first {
+                0..1000 => (1000, RunKind::Hole),
+                1000..1007 => (1007, RunKind::Data),
+                _ => (self.pages(), RunKind::Hole),
+            };
+            Ok(Run { first, pages: most.min(end - first), kind })
+        }
+
+        fn read_pages(&self, _: u32, _: &mut [Page]) -> Result<(), Error> {
+            unreachable!("nothing has to be read to count")
+        }
+    }
+
+    #[test]
+    fn holes_need_no_index() {
+        let data = data_pages(&[&Sparse, &Sparse]).expect("no errors");
+        assert_eq!(data, 14);
+        assert!(Table::new(MAX_PAGES - 1, data).expect("small").bytes() <= 256);
+    }
+
+    #[test]
+    fn numbers_plus_one_fit() {
+        assert_eq!(check_pages(u64::from(u32::MAX) - 1), Ok(()));
+        let error = Error::TooManyInAll { pages: u32::MAX.into(), most: (u32::MAX - 1).into() };
+        assert_eq!(check_pages(u32::MAX.into()), Err(error));
     }
 }

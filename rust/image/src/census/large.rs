@@ -31,8 +31,12 @@ pub type FrameRun = (u32, u64, u32);
 ///
 /// # Errors
 ///
-/// What `pulse` returns.
+/// [`Error::Uncounted`] if the runs are not all pages, or what `pulse` returns.
 pub fn large(contents: &Contents, frames: &[Vec<FrameRun>], pulse: Pulse<'_>) -> Result<Large, Error> {
+    let (pages, numbers) = (contents.ids().len() as u64, covered(frames));
+    if pages != numbers || frames.len() != contents.parts().len() {
+        return Err(Error::Uncounted { pages, numbers });
+    }
     let mut found = Large::default();
     let mut seen = HashSet::new();
     let mut small = vec![];
@@ -54,6 +58,11 @@ pub fn large(contents: &Contents, frames: &[Vec<FrameRun>], pulse: Pulse<'_>) ->
         found.reclaimed_pages += counter.count(members, pulse)?.reclaimed_pages();
     }
     Ok(found)
+}
+
+/// Pages of all runs.
+fn covered(frames: &[Vec<FrameRun>]) -> u64 {
+    frames.iter().flatten().map(|(_, _, pages)| u64::from(*pages)).sum()
 }
 
 /// The pages of a run before, in and after its large pages.

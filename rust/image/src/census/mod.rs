@@ -35,8 +35,10 @@ mod identify;
 mod table;
 mod worker;
 
-pub use identify::{Progress, Settings, Verify, identify};
+pub use identify::{Progress, Settings, Verify, identify, room};
 pub use table::Table;
+
+use std::num::NonZeroU32;
 
 use contents::{Contents, Part};
 
@@ -61,8 +63,8 @@ pub enum Source<'a> {
     Ids {
         /// A number a page; 0 is the zero page.
         ids: &'a [u32],
-        /// Numbers are comparable within a space; 0 is that of images with pages.
-        space: u32,
+        /// Numbers are comparable within a space. Images with pages have one of their own.
+        space: NonZeroU32,
     },
 }
 
@@ -79,8 +81,9 @@ impl Source<'_> {
 ///
 /// # Errors
 ///
-/// As [`identify`].
+/// As [`identify`]; [`Error::TooManyInAll`] counts pages whose numbers are given too, and comes before any is read.
 pub fn take(images: &[Image<'_>], settings: &Settings, progress: Progress<'_>) -> Result<Contents, Error> {
+    identify::check_pages(images.iter().map(|image| image.source.pages() as u64).sum())?;
     let with_pages: Vec<&dyn Pages> = images
         .iter()
         .filter_map(|image| match image.source {
@@ -92,17 +95,15 @@ pub fn take(images: &[Image<'_>], settings: &Settings, progress: Progress<'_>) -
     let parts = images.iter().map(|Image { source, domain }| Part {
         pages: source.pages() as u32,
         domain: *domain,
-        space: if let Source::Ids { space, .. } = source { *space } else { 0 },
+        space: if let Source::Ids { space, .. } = source { space.get() } else { 0 },
     });
-    let ids = if with_pages.len() == images.len() { found } else { woven(images, &found)? };
+    let ids = if with_pages.len() == images.len() { found } else { woven(images, &found) };
     Contents::new(ids, parts.collect())
 }
 
 /// The numbers that were found and those that were given, in the order of the images.
-fn woven(images: &[Image<'_>], mut found: &[u32]) -> Result<Vec<u32>, Error> {
-    let pages = images.iter().map(|image| image.source.pages()).sum::<usize>();
-    identify::check_pages(pages as u64)?;
-    let mut ids = Vec::with_capacity(pages);
+fn woven(images: &[Image<'_>], mut found: &[u32]) -> Vec<u32> {
+    let mut ids = Vec::with_capacity(images.iter().map(|image| image.source.pages()).sum());
     for image in images {
         match image.source {
             Source::Ids { ids: given, .. } => ids.extend_from_slice(given),
@@ -113,5 +114,5 @@ fn woven(images: &[Image<'_>], mut found: &[u32]) -> Result<Vec<u32>, Error> {
             }
         }
     }
-    Ok(ids)
+    ids
 }

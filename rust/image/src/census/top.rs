@@ -20,9 +20,9 @@ pub struct Top {
     pub images: u32,
 }
 
-/// The `most` contents that save most, the one that comes first before others that save as much.
+/// The `most` contents that save most; of those that save as much the lower number first, so zero first.
 ///
-/// Cost: two passes, and four bytes a content.
+/// Cost: two passes and four bytes a content, and a pass for each content returned.
 #[must_use]
 pub fn top(contents: &Contents, most: usize) -> Vec<Top> {
     let mut counts = vec![0_u32; contents.numbers() as usize];

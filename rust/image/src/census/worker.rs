@@ -182,11 +182,16 @@ impl<'a> Worker<'a> {
 
     /// The first stage: hashes a page and asks for its bucket; zero pages are done.
     fn hash(&mut self, run: Neighbours<'_>, at: usize) {
-        let page = &run.pages[at];
-        let hash = self.hasher.hash(PageView::Bytes(page));
-        if !hash.is_zero {
-            let keep = |digests: &Digests| digests.keep(run.number(at), page);
-            let hash = self.all.digests.map_or_else(|| hash.salted(DomainSalt::of(0)), keep);
+        let view = PageView::Bytes(&run.pages[at]);
+        let (hash, is_zero) = match self.all.digests {
+            Some(_) if view.is_zero() => (0, true),
+            Some(digests) => (digests.keep(run.number(at), &run.pages[at]), false),
+            None => {
+                let hash = self.hasher.hash(view);
+                (hash.salted(DomainSalt::of(0)), hash.is_zero)
+            }
+        };
+        if !is_zero {
             let hash = hash & self.all.hash_mask;
             self.all.index.touch(hash);
             self.lookups.push(Lookup { at, hash, place: Place::default() });
