@@ -3,7 +3,8 @@
 It knows two things of every guest page: what the guest last wrote there (I9), and which machine
 page it stands on. Which pages a scan brings together is not predicted but read from ``pmap``
 afterwards and judged by its observable laws: equal content, one salt domain, nothing moved that
-need not move, nothing lost. Everything else, faults included, is predicted exactly.
+need not move, nothing lost. Which pages a period samples is read there too; what is counted of
+them, and every estimate, is predicted. Everything else, faults included, is predicted exactly.
 
 Content is an ``int`` (token hosts), ``bytes`` of one page (byte hosts), or a :class:`Fresh`:
 content that the engine made up for ``touch(write=True)``, unknown until somebody looks.
@@ -52,11 +53,65 @@ class Home:
 
 
 @dataclass
+class Samples:
+    """The sampling of one VM: what is left of the pages chosen, and what came of earlier ones.
+
+    ``traced`` is None from the start of a period until the host was asked which pages it chose.
+    """
+
+    pages: int
+    period_s: int
+    slow_keep: float = 0.9
+    fast_keep: float = 0.3
+    traced: set[int] | None = None
+    touched: int = 0
+    elapsed_s: int = 0
+    stalled: bool = False
+    fractions: list[float] = field(default_factory=list)
+
+    def tick(self) -> None:
+        """One second of the host; the VM's own time stands still while it waits for memory."""
+        if not self.stalled:
+            self.elapsed_s += 1
+        if self.elapsed_s == self.period_s:
+            self.fractions.append(self.touched / self.pages)
+            self.traced, self.touched, self.elapsed_s = None, 0, 0
+
+    @staticmethod
+    def average(fractions: Sequence[float], keep: float) -> float:
+        """An exponentially weighted moving average, from the first value on."""
+        result = fractions[0] if fractions else 0.0
+        for fraction in fractions[1:]:
+            result = result + (1 - keep) * (fraction - result)
+        return result
+
+    def expected(self) -> dict[str, float]:
+        """What `Host.sampling` must say."""
+        averages = {
+            "slow": self.average(self.fractions, self.slow_keep),
+            "fast": self.average(self.fractions, self.fast_keep),
+            "current": self.average([*self.fractions, self.touched / self.pages], self.fast_keep),
+        }
+        last = self.fractions[-1] if self.fractions else 0.0
+        return {
+            **averages,
+            "estimate": max(averages.values()),
+            "period_s": self.period_s,
+            "periods": len(self.fractions),
+            "elapsed_s": self.elapsed_s,
+            "sampled": self.pages,
+            "touched": self.touched,
+            "last_touched": round(last * self.pages),
+        }
+
+
+@dataclass
 class Guest:
     """One VM: content and machine page of each resident page; an absent page is empty."""
 
     max_pages: int
     domain: str
+    samples: Samples
     content: dict[int, Content] = field(default_factory=dict)
     homes: dict[int, Home] = field(default_factory=dict)
     tally: Counter[str] = field(default_factory=Counter)
@@ -75,7 +130,10 @@ class Served:
 class Oracle:
     """The whole host.  Every method takes VM names, as ``Host`` does."""
 
-    def __init__(self, kind: str, machine_pages: int) -> None:
+    def __init__(
+        self, kind: str, machine_pages: int, sample_pages: int, sample_period_s: int
+    ) -> None:
+        self.sample_pages, self.sample_period_s = sample_pages, sample_period_s
         self.zero: int | bytes = 0 if kind == "tokens" else bytes(PAGE_SIZE)
         self.machine_pages = machine_pages
         self.guests: dict[str, Guest] = {}
@@ -129,7 +187,8 @@ class Oracle:
         """Adds a VM with all given contents allocated; False, and nothing done, without room."""
         if len(contents) > self.free_pages:
             return False
-        guest = Guest(max_pages, domain, dict(enumerate(contents)))
+        samples = Samples(min(self.sample_pages, max_pages), self.sample_period_s)
+        guest = Guest(max_pages, domain, samples, dict(enumerate(contents)))
         guest.homes = {ppn: Home() for ppn in guest.content}
         self.guests[name] = guest
         return True
@@ -156,6 +215,12 @@ class Oracle:
                 break
             guest.content[ppn] = new(position, guest.content[ppn])
             served.done += 1
+            assert guest.samples.traced is not None, "which pages are sampled was not looked at"
+            if ppn in guest.samples.traced:
+                guest.samples.traced.remove(ppn)
+                guest.samples.touched += 1
+        if ppns:
+            guest.samples.stalled = served.starved
         counts = Counter(references=served.done, zero_fills=served.zero_fills)
         counts["cow_breaks"] = served.cow_breaks
         guest.tally += counts
@@ -199,6 +264,28 @@ class Oracle:
             assert value >> 63 == 1, "an engine token without its top bit"
         self.learned.add(value)
         fresh.value = value
+
+    # -- what time did --------------------------------------------------------------------------
+
+    def pass_time(self, ticks: int) -> None:
+        """Whole seconds in which no guest touches anything."""
+        for guest in self.guests.values():
+            for _ in range(ticks):
+                guest.samples.tick()
+
+    def _check_samples(self, host: Any) -> None:
+        columns = host.vms()
+        for i, (name, guest) in enumerate(self.guests.items()):
+            chosen = {int(ppn) for ppn in np.flatnonzero(host.pmap(name)["traced"])}
+            if guest.samples.traced is None:
+                assert len(chosen) == guest.samples.pages
+                guest.samples.traced = chosen
+            assert chosen == guest.samples.traced, "a mark was lost, or came from nowhere"
+            report, expected = host.sampling(name), guest.samples.expected()
+            assert {key: getattr(report, key) for key in expected} == expected
+            assert columns["active_fraction"][i] == expected["estimate"]
+            distance = abs(columns["active_pages"][i] - expected["estimate"] * guest.max_pages)
+            assert distance <= 0.5
 
     # -- what a scan did -----------------------------------------------------------------------
 
@@ -247,6 +334,7 @@ class Oracle:
         self._check_frames(host.frames())
         self._check_stats(host.stats())
         self._check_vms(host.vms())
+        self._check_samples(host)
 
     def _check_pmap(self, columns: Any, name: str, guest: Guest) -> None:
         assert all(len(column) == guest.max_pages for column in columns.values())

@@ -39,8 +39,12 @@ if TYPE_CHECKING:
     from esxcore.recording import Recording as Recording
     from esxcore.reports import FrameKind as FrameKind
     from esxcore.reports import PageState as PageState
+    from esxcore.reports import SamplingReport as SamplingReport
     from esxcore.reports import ScanReport as ScanReport
     from esxcore.reports import TouchReport as TouchReport
+    from esxcore.sampling import plan_samples as plan_samples
+    from esxcore.sampling import sampling_error as sampling_error
+    from esxcore.sampling import wilson_interval as wilson_interval
     from esxcore.scenario import Scenario as Scenario
     from esxcore.vm import Vm as Vm
     from esxcore.workload import Accesses as Accesses
@@ -74,7 +78,8 @@ _HOMES = {
     "host": ("Host",),
     "policy": ("min_funding_targets",),
     "recording": ("Recording",),
-    "reports": ("FrameKind", "PageState", "ScanReport", "TouchReport"),
+    "reports": ("FrameKind", "PageState", "SamplingReport", "ScanReport", "TouchReport"),
+    "sampling": ("plan_samples", "sampling_error", "wilson_interval"),
     "scenario": ("Scenario",),
     "vm": ("Vm",),
     "workload": ("Accesses", "Activity", "ActivityRecord", "Workload"),

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "MAX_PAGES",
+    "MAX_SAMPLE_PAGES",
     "PAGE_SIZE",
     "PAGE_STATES",
     "Contents",
@@ -16,11 +17,13 @@ __all__ = [
     "image_formats",
     "min_funding_targets",
     "paper_parameters",
+    "wilson",
 ]
 
 __version__: str
 PAGE_SIZE: int
 MAX_PAGES: int
+MAX_SAMPLE_PAGES: int
 PAGE_STATES: list[str]
 
 _Ppns: TypeAlias = NDArray[np.uint32] | NDArray[np.int64]
@@ -36,6 +39,7 @@ def min_funding_targets(
     tax_rate: float,
 ) -> NDArray[np.int64]: ...
 def paper_parameters() -> list[tuple[str, float, str, str, str]]: ...
+def wilson(fraction: float, sampled: int, z: float) -> tuple[float, float]: ...
 
 @final
 class PageSource:
@@ -90,6 +94,7 @@ class Host:
         portable_hash: bool,
         hash_mask: int,
         salt: str | None,
+        sampling: tuple[int, int, float, float],
     ) -> Host: ...
     def power_on(
         self, name: str, max_pages: int, contents: NDArray[Any] | None, salt: str | None
@@ -114,5 +119,8 @@ class Host:
     def census(self) -> dict[str, int]: ...
     def stats(self) -> dict[str, int]: ...
     def vms(self) -> dict[str, Any]: ...
+    def sampling(
+        self, vm: str | tuple[int, str]
+    ) -> tuple[int, int, int, int, int, int, float, float, float, float, float, float] | None: ...
     def pmap(self, vm: str | tuple[int, str]) -> dict[str, NDArray[Any]]: ...
     def frames(self) -> dict[str, NDArray[Any]]: ...

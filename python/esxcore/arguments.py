@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esxcore import _core
-from esxcore.config import MAX_PAGES, PAGE_SIZE, whole_number
+from esxcore.config import MAX_PAGES, PAGE_SIZE, parse_duration, whole_number
 from esxcore.errors import (
     ArgumentTypeError,
     ConfigError,
@@ -29,6 +29,7 @@ Ppns: TypeAlias = SupportsIndex | Sequence[int] | NDArray[np.integer[Any]]
 
 MEMINFO = Path("/proc/meminfo")
 _LONGEST_NAME = 255
+_LONGEST_PERIOD = 2**31
 _TOKENS = "0 to 2**63 - 1"
 _DEFAULT_RATES: Mapping[str, int] = {
     name: int(value)
@@ -162,6 +163,29 @@ def scan_rate(value: object, what: str, sharing: bool) -> int:
     if not sharing:
         return 0
     return _DEFAULT_RATES[what] if value is None else in_range(value, what, 0, 2**32 - 1)
+
+
+def sampling_settings(
+    pages: object, period: object, slow_keep: object, fast_keep: object
+) -> tuple[int, int, float, float]:
+    """Pages and seconds of a sampling period, and what the averages keep; the core bounds those."""
+    return (
+        in_range(pages, "sample_pages", 0, _core.MAX_SAMPLE_PAGES),
+        whole_seconds(period, "sample_period"),
+        real_number(slow_keep, "sample_slow_keep"),
+        real_number(fast_keep, "sample_fast_keep"),
+    )
+
+
+def whole_seconds(value: object, what: str) -> int:
+    """Seconds of a duration given as text with a unit or as a whole number of seconds."""
+    if isinstance(value, str):
+        seconds = parse_duration(value, what)
+    else:
+        seconds = whole_number(value, what, "a duration such as '30s' or whole seconds")
+    if not 1 <= seconds <= _LONGEST_PERIOD or seconds != int(seconds):
+        raise ConfigError(f"{what}: {value!r}; expected 1 to {_LONGEST_PERIOD} whole seconds")
+    return int(seconds)
 
 
 def salt_name(salt: object) -> str:

@@ -235,6 +235,8 @@ def _power_on(scenario: Scenario, plans: list[_Plan], seed: int) -> Host:
         scan_vm_rate=sharing.vm_rate,
         scan_host_rate=sharing.host_rate,
         salt=sharing.salt,
+        sample_pages=scenario.sampling.pages,
+        sample_period=scenario.sampling.period,
     )
     contents_of = contents_reader([plan.source for plan in plans], scenario.host.content)
     for position, plan in enumerate(plans):

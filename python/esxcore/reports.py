@@ -77,3 +77,50 @@ class ScanReport:
     merged: int
     false_matches: int
     stale_hints: int
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingReport:
+    """What sampling knows of one virtual machine's activity (paper, section 5.3).
+
+    Fractions are of all its pages, its max.
+
+    Attributes
+    ----------
+    period_s : int
+        Length of a period, in seconds of the virtual machine's own time: powered on, and not
+        waiting for memory that the host does not have.
+    periods : int
+        Finished periods.
+    elapsed_s : int
+        Seconds of the running one.
+    sampled : int
+        Pages chosen in each period.
+    touched : int
+        Of these, pages touched in the running period so far.
+    last_touched : int
+        Of as many, pages touched in the last finished period; 0 before there is one.
+    slow, fast : float
+        Moving averages over the finished periods; 0 before there is one.
+    current : float
+        The fast average as if the running period ended now.
+    estimate : float
+        The maximum of the three. It leans upwards and lags behind a fall; no confidence is claimed
+        for it.
+    interval_low, interval_high : float
+        Where the active fraction of the last finished period lies, with 95 % confidence; 0 and 1
+        before there is one.
+    """
+
+    period_s: int
+    periods: int
+    elapsed_s: int
+    sampled: int
+    touched: int
+    last_touched: int
+    slow: float
+    fast: float
+    current: float
+    estimate: float
+    interval_low: float
+    interval_high: float

@@ -101,6 +101,15 @@ class SharingSection(_Section):
     salt: Literal["none", "per-vm"] = Field("none", description='"none" or "per-vm"')
 
 
+class SamplingSection(_Section):
+    """Statistical sampling of active memory (paper, section 5.3)."""
+
+    pages: int = Field(
+        100, ge=0, le=2**20, description="pages of each VM, a whole number from 0 (off) to 2**20"
+    )
+    period: _Duration = Field("30s", description=f'{_MOMENT} "30s"')
+
+
 class ContentsSection(_Section):
     """Where a VM's page contents come from: a VM of a page-content trace, or a memory image."""
 
@@ -229,6 +238,7 @@ class Scenario(_Section):
 
     host: HostSection = Field(description="a table [host]")
     sharing: SharingSection = Field(SharingSection(), description="a table [sharing]")
+    sampling: SamplingSection = Field(SamplingSection(), description="a table [sampling]")
     vms: _Vms = Field(strict=False, description="one table [[vms]] or more")
     run: RunSection = Field(description="a table [run]")
 
@@ -275,7 +285,7 @@ class Scenario(_Section):
         Parameters
         ----------
         data : mapping
-            Sections ``host``, ``sharing``, ``vms``, ``run``.
+            Sections ``host``, ``sharing``, ``sampling``, ``vms``, ``run``.
         source : str
             What to call it in error messages.
         folder : Path, optional

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from esxcore.arguments import Ppns
 from esxcore.config import size_text
-from esxcore.reports import TouchReport
+from esxcore.reports import SamplingReport, TouchReport
 
 
 class VmHost(Protocol):
@@ -19,6 +19,7 @@ class VmHost(Protocol):
     def read(self, vm: Vm, ppns: Ppns) -> Any: ...  # noqa: D102
     def peek(self, vm: Vm, ppns: Ppns) -> Any: ...  # noqa: D102
     def pmap(self, vm: Vm) -> dict[str, NDArray[Any]]: ...  # noqa: D102
+    def sampling(self, vm: Vm) -> SamplingReport: ...  # noqa: D102
     def power_off(self, vm: Vm) -> None: ...  # noqa: D102
 
 
@@ -68,6 +69,10 @@ class Vm:
     def pmap(self) -> dict[str, NDArray[Any]]:
         """See `Host.pmap`."""
         return self.host.pmap(self)
+
+    def sampling(self) -> SamplingReport:
+        """See `Host.sampling`."""
+        return self.host.sampling(self)
 
     def power_off(self) -> None:
         """See `Host.power_off`."""

@@ -205,6 +205,7 @@ DTYPES = {
         "max_pages": "i8", "allocated_pages": "i8", "shared_pages": "i8", "zero_pages": "i8",
         "consumed": "f8", "reclaimed": "f8", "cow_breaks": "i8", "zero_fills": "i8",
         "references": "i8", "scanned_pages": "i8", "scan_passes": "i8",
+        "active_pages": "i8", "active_fraction": "f8",
     },
 }  # fmt: skip
 

@@ -16,13 +16,17 @@ WANTED = {
     "EsxError", "ConfigError", "ScenarioError", "DataError", "ContentError", "ArgumentTypeError",
     "PageRangeError", "OutOfMachineMemoryError", "UnknownVmError", "DuplicateVmError",
     "HostBusyError", "InvariantError", "SizeWarning", "min_funding_targets",
-    "MinOvercommittedError", "Census", "census", "ContentTrace", "RealMemoryError",
+    "MinOvercommittedError", "SamplingReport", "plan_samples", "sampling_error", "wilson_interval",
+    "Census", "census", "ContentTrace", "RealMemoryError",
 }  # fmt: skip
 HOST_METHODS = {
     "power_on", "power_off", "touch", "write", "read", "peek", "scan", "advance", "fork", "audit",
     "state_digest", "census", "stats", "vms", "pmap", "frames", "vm", "now",
+    "sampling",
 }  # fmt: skip
-VM_METHODS = {"name", "max_pages", "touch", "write", "read", "peek", "pmap", "power_off"}
+VM_METHODS = {
+    "name", "max_pages", "touch", "write", "read", "peek", "pmap", "sampling", "power_off",
+}  # fmt: skip
 
 
 def test_the_names_that_stand_are_public() -> None:

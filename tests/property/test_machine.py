@@ -25,6 +25,8 @@ from worlds import FULL_MASK, page, pages, quiet_pass, same, seen, small_host
 NAMES = ["alpha", "beta", "gamma", "delta"]
 MACHINE_PAGES = [5, 24, 64]
 MAX_PAGES = 24
+SAMPLE_PAGES = 5
+SAMPLE_PERIOD_S = 2
 # The palette is small so that pages meet; masks leave no hash, a few bits at either end, too few
 # bits for the truncated hash of a hint, or enough.
 PALETTE = st.sampled_from([0, 1, 2, 255, 256, 2**63 - 1])
@@ -61,8 +63,10 @@ class Machine(RuleBasedStateMachine):
             scan_order="draws" if draws else "permutation",
             scan_vm_rate=3,
             scan_host_rate=7,
+            sample_pages=SAMPLE_PAGES,
+            sample_period=SAMPLE_PERIOD_S,
         )
-        self.oracle = Oracle(self.kind, machine_pages)
+        self.oracle = Oracle(self.kind, machine_pages, SAMPLE_PAGES, SAMPLE_PERIOD_S)
         self.twin: esxcore.Host | None = None
         self.aside: tuple[esxcore.Host, Oracle, str] | None = None
         self.ineligible = 0
@@ -213,6 +217,7 @@ class Machine(RuleBasedStateMachine):
         ticks = int(self.now + seconds) - int(self.now)
         report = self._scan(lambda host: host.advance(seconds))
         self.now += seconds
+        self.oracle.pass_time(ticks)
         assert report.picked <= ticks * min(7, 3 * len(self.oracle.guests))
         assert self.host.now == self.now
 

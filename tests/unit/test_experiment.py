@@ -57,7 +57,7 @@ def scenario_in(folder: Path, **sections: Any) -> Scenario:
         "run": {"duration": "8s"},
     }
     for name, section in sections.items():
-        data[name] = data[name] | section if isinstance(section, dict) else section
+        data[name] = data.get(name, {}) | section if isinstance(section, dict) else section
     return Scenario.from_mapping(data, "my.toml", folder)
 
 
@@ -212,6 +212,17 @@ def test_a_workload_may_be_written_in_python(folder: Path) -> None:
     recording = run(scenario_in(folder, vms=EMPTY_VM), workloads={"empty": writer})
     assert writer.asked == list(range(8))
     assert recording.host["zero_fills"].tolist() == list(range(0, 900, 100))
+
+
+def test_active_pages_are_recorded(folder: Path) -> None:
+    """A guest that is sampled whole: the 15 pages it touches, from the second it does."""
+    workload = {"activity": "ten.npz", "offset": "1s", "repeat": True}
+    watched = {"pages": PAGES, "period": "3s"}
+    recording = run(scenario_in(folder, sampling=watched, vms=with_vm(0, workload=workload)))
+    assert recording.vms["active_pages"].tolist() == [[0, 0], *[[15, 0]] * 8]
+    assert recording.vms["active_fraction"][-1].tolist() == [15 / PAGES, 0]
+    unwatched = run(scenario_in(folder, sampling={"pages": 0}, vms=with_vm(0, workload=workload)))
+    assert (unwatched.vms["active_pages"] == -1).all()
 
 
 def test_a_workload_in_python_takes_the_place_of_the_scenarios(folder: Path) -> None:

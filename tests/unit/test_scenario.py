@@ -25,6 +25,10 @@ vm_rate = 10
 host_rate = 20
 salt = "per-vm"
 
+[sampling]
+pages = 500
+period = "1min"
+
 [[vms]]
 name = "web"
 max = "16MiB"
@@ -58,6 +62,7 @@ def test_a_file_means_what_it_says(tmp_path: Path) -> None:
         "host_rate": 20,
         "salt": "per-vm",
     }
+    assert scenario.sampling.model_dump() == {"pages": 500, "period": "1min"}
     assert scenario.vm_names() == ("web-1", "web-2", "web-3", "db")
     web, db = scenario.vms
     assert (web.max, web.salt, web.contents, web.workload) == ("16MiB", "tenant", None, None)
@@ -77,6 +82,7 @@ def test_defaults_are_the_papers() -> None:
     assert scenario.host.model_dump() == {"memory": "1GiB", "content": "tokens", "seed": 0}
     assert (scenario.sharing.vm_rate, scenario.sharing.host_rate) == (50, 200)
     assert (scenario.sharing.enabled, scenario.sharing.order) == (True, "permutation")
+    assert scenario.sampling.model_dump() == {"pages": 100, "period": "30s"}
     assert scenario.run.sample_s == 1
 
 
@@ -146,6 +152,10 @@ MISTAKES = [
     ("vm_rate = 10", "vm_rate = 0", "sharing.vm_rate is 0; expected pages a second"),
     ("enabled = false", "enabled = 0", "sharing.enabled is 0; expected true or false"),
     ('order = "draws"', 'order = "random"', 'sharing.order is "random"; expected "permutation"'),
+    ("pages = 500", "pages = -1", "sampling.pages is -1; expected pages of each VM, a whole"),
+    ("pages = 500", "pages = 1048577", "expected pages of each VM, a whole number from 0 (off)"),
+    ('period = "1min"', 'period = "0s"', f'sampling.period is "0s"; {TIME}'),
+    ('period = "1min"', "period = 60", f"sampling.period is 60; {TIME}"),
     ("count = 3", "count = 0", 'vms[0].count (VM "web") is 0; expected a whole number from 1'),
     ("count = 3", "count = 1000000000", "expected a whole number from 1 to 65536"),
     ("vm = 1", "vm = -1", 'vms[1].contents.vm (VM "db") is -1; expected the position'),

@@ -85,6 +85,8 @@ parameters! {
     SAMPLE_PAGES: u32 = 100, "sample_pages", "pages", "5.3", Paper;
     /// Length of a sampling period, in the virtual machine's own time.
     SAMPLE_PERIOD_S: u32 = 30, "sample_period_s", "s", "5.3", Paper;
+    /// Confidence of the interval of one period.
+    SAMPLE_CONFIDENCE: f64 = 0.95, "sample_confidence", "1", "5.3", Chosen;
     /// What the slow moving average keeps of its old value.
     SAMPLE_SLOW_KEEP: f64 = 0.9, "sample_slow_keep", "1", "5.3", Chosen;
     /// What the fast moving average keeps of its old value.
@@ -112,6 +114,12 @@ parameters! {
     /// End of the memory that every device reaches.
     LOW_MEMORY_GIB: u32 = 4, "low_memory_gib", "GiB", "7", Paper;
 }
+
+/// The standard normal quantile of [`SAMPLE_CONFIDENCE`], two-sided.
+pub const SAMPLE_CONFIDENCE_Z: f64 = 1.959_963_984_540_054;
+
+/// Most pages that can be sampled in a period: they tell the fraction to ±0.1 %.
+pub const MAX_SAMPLE_PAGES: u32 = 1 << 20;
 
 /// In which order a virtual machine's pages are scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,8 +180,58 @@ impl Default for SharingConfig {
     }
 }
 
+/// How a host samples active memory (§5.3).
+#[derive(Clone, Debug, PartialEq)]
+pub struct SamplingConfig {
+    /// Pages of each virtual machine sampled in a period, all of a smaller one; 0 switches sampling off.
+    pub pages: u32,
+    /// Length of a period in the virtual machine's own time.
+    pub period_s: u32,
+    /// What the slow moving average keeps of its old value.
+    pub slow_keep: f64,
+    /// What the fast moving average keeps of its old value.
+    pub fast_keep: f64,
+}
+
+impl Default for SamplingConfig {
+    fn default() -> Self {
+        Self {
+            pages: SAMPLE_PAGES,
+            period_s: SAMPLE_PERIOD_S,
+            slow_keep: SAMPLE_SLOW_KEEP,
+            fast_keep: SAMPLE_FAST_KEEP,
+        }
+    }
+}
+
+impl SamplingConfig {
+    /// Refuses settings that no host can have.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`], naming the first one.
+    fn check(&self) -> Result<(), Error> {
+        let refuse = |what, value, expected| Err(Error::Setting { what, value, expected });
+        if self.pages > MAX_SAMPLE_PAGES {
+            return refuse("sample_pages", self.pages.to_string(), format!("0 to {MAX_SAMPLE_PAGES}"));
+        }
+        if self.period_s == 0 {
+            return refuse("sample_period", "0 s".into(), "at least one second".into());
+        }
+        if !(0.0..1.0).contains(&self.slow_keep) {
+            let expected = "at least 0 and below 1".into();
+            return refuse("sample_slow_keep", self.slow_keep.to_string(), expected);
+        }
+        if !(0.0..=self.slow_keep).contains(&self.fast_keep) {
+            let expected = format!("0 to {}, which is sample_slow_keep", self.slow_keep);
+            return refuse("sample_fast_keep", self.fast_keep.to_string(), expected);
+        }
+        Ok(())
+    }
+}
+
 /// What a host is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
     /// Machine memory.
     pub machine_pages: u32,
@@ -185,13 +243,22 @@ pub struct HostConfig {
     pub seed: Seed,
     /// How pages are shared.
     pub sharing: SharingConfig,
+    /// How active memory is sampled.
+    pub sampling: SamplingConfig,
 }
 
 impl HostConfig {
     /// A host of that size with the paper's defaults.
     #[must_use]
     pub fn new(machine_pages: u32, content: ContentKind, seed: Seed) -> Self {
-        Self { machine_pages, swap_pages: machine_pages, content, seed, sharing: SharingConfig::default() }
+        Self {
+            machine_pages,
+            swap_pages: machine_pages,
+            content,
+            seed,
+            sharing: SharingConfig::default(),
+            sampling: SamplingConfig::default(),
+        }
     }
 
     /// Refuses settings that no host can have.
@@ -207,7 +274,7 @@ impl HostConfig {
                 expected: "at least one page".into(),
             });
         }
-        Ok(())
+        self.sampling.check()
     }
 }
 
@@ -232,6 +299,27 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), PARAMETERS.len());
+    }
+
+    #[test]
+    fn sampling_settings_have_bounds() {
+        let plain = SamplingConfig::default();
+        assert_eq!(plain.check(), Ok(()));
+        assert_eq!(
+            SamplingConfig { pages: 0, slow_keep: 0.0, fast_keep: 0.0, ..plain.clone() }.check(),
+            Ok(())
+        );
+        let wrong = [
+            ("sample_pages", SamplingConfig { pages: MAX_SAMPLE_PAGES + 1, ..plain.clone() }),
+            ("sample_period", SamplingConfig { period_s: 0, ..plain.clone() }),
+            ("sample_slow_keep", SamplingConfig { slow_keep: 1.0, ..plain.clone() }),
+            ("sample_slow_keep", SamplingConfig { slow_keep: f64::NAN, ..plain.clone() }),
+            ("sample_fast_keep", SamplingConfig { fast_keep: -0.1, ..plain.clone() }),
+            ("sample_fast_keep", SamplingConfig { fast_keep: 0.95, ..plain.clone() }),
+        ];
+        for (name, settings) in wrong {
+            assert!(matches!(settings.check(), Err(Error::Setting { what, .. }) if what == name), "{name}");
+        }
     }
 
     #[test]

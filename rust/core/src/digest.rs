@@ -21,7 +21,8 @@ impl Host {
         let mut state = Xxh3::new();
         self.machine_digest(&mut state, pulse)?;
         for vm in &self.vms {
-            let facts = (vm, self.scanner.walk(vm.id), self.memory.vm(vm.id).counts);
+            let samples = self.sampler.progress(vm.id);
+            let facts = (vm, self.scanner.walk(vm.id), samples, self.memory.vm(vm.id).counts);
             state.update(format!("{facts:?}").as_bytes());
             self.vm_digest(&mut state, self.memory.vm(vm.id), vm.id, pulse)?;
         }
@@ -29,7 +30,7 @@ impl Host {
     }
 
     fn machine_digest(&self, state: &mut Xxh3, pulse: Pulse<'_>) -> Result<(), Error> {
-        let time = (self.time.now_ns, &self.time.scans_due);
+        let time = (self.time.now_ns, &self.time.due);
         let facts = (
             time,
             self.powered_on,

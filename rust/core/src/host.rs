@@ -9,6 +9,7 @@ use crate::config::{HostConfig, Salt, VmConfig};
 use crate::error::Error;
 use crate::memory::{Counts, Memory};
 use crate::pmap::Entry;
+use crate::sample::{SampleReport, Sampler};
 use crate::share::{ScanReport, Scanner};
 use crate::types::{PageBatch, PageView, Ppn, Pulse, VmId};
 
@@ -21,6 +22,7 @@ pub struct Host {
     pub(crate) config: HostConfig,
     pub(crate) memory: Memory,
     pub(crate) scanner: Scanner,
+    pub(crate) sampler: Sampler,
     /// In power-on order.
     pub(crate) vms: Vec<Vm>,
     pub(crate) time: Time,
@@ -53,7 +55,23 @@ pub struct Vm {
 pub(crate) struct Time {
     pub now_ns: u64,
     goal_ns: u64,
-    pub scans_due: VecDeque<(VmId, u32)>,
+    pub due: VecDeque<Due>,
+}
+
+/// What is left to do at a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A sampling period of the virtual machine is over; so many pages are to be sampled anew.
+    Samples(VmId, u32),
+    /// So many of its pages are to be scanned.
+    Scan(VmId, u32),
+}
+
+impl Due {
+    fn vm(self) -> VmId {
+        let (Self::Samples(vm, _) | Self::Scan(vm, _)) = self;
+        vm
+    }
 }
 
 impl Host {
@@ -67,6 +85,7 @@ impl Host {
         Ok(Self {
             memory: Memory::new(&config)?,
             scanner: Scanner::new(config.sharing.clone(), config.seed.clone()),
+            sampler: Sampler::new(config.sampling.clone(), config.seed.clone()),
             vms: vec![],
             time: Time::default(),
             departed: Counts::default(),
@@ -109,6 +128,12 @@ impl Host {
     /// [`Error::UnknownVm`].
     pub fn find(&self, name: &str) -> Result<&Vm, Error> {
         self.vms.iter().find(|vm| vm.name == name).ok_or_else(|| Error::UnknownVm { name: name.into() })
+    }
+
+    /// What sampling knows of a virtual machine; none if it is off.
+    #[must_use]
+    pub fn samples(&self, vm: VmId) -> Option<SampleReport> {
+        self.sampler.report(vm)
     }
 
     /// Makes a part of the memory that a further virtual machine of `pages` pages could use real; returns whether it all
@@ -162,6 +187,7 @@ impl Host {
         let id = self.memory.add_vm(vm.max_pages, domain, pulse)?;
         self.adopt_domain(&salt, domain);
         self.scanner.add_vm(id, self.powered_on, vm.max_pages);
+        self.sampler.add_vm(&mut self.memory, id, self.powered_on);
         self.vms.push(Vm { id, serial: self.powered_on, name: vm.name, max_pages: vm.max_pages, salt });
         self.powered_on += 1;
         Ok(id)
@@ -228,24 +254,36 @@ impl Host {
         self.time.goal_ns = self.time.now_ns.saturating_add(ns);
     }
 
-    /// Lets time pass up to the next `picks` scanned pages or so; adds to `report` and returns whether the goal is reached.
+    /// Lets time pass up to the next `picks` scanned or sampled pages or so; adds to `report` and returns whether the
+    /// goal is reached.
     pub fn advance_some(&mut self, picks: u32, report: &mut ScanReport) -> bool {
         let mut left = picks;
         while left > 0 {
-            if let Some((vm, due)) = self.time.scans_due.pop_front() {
-                let now = due.min(left);
-                report.add(&self.scanner.scan_vm(&mut self.memory, vm, now));
-                if due > now {
-                    self.time.scans_due.push_front((vm, due - now));
-                }
-                left -= now;
-            } else if !self.next_tick() {
-                return true;
-            } else {
-                left -= 1;
-            }
+            left -= match self.time.due.pop_front() {
+                Some(due) => self.work(due, left, report),
+                None if self.next_tick() => 1,
+                None => return true,
+            };
         }
         false
+    }
+
+    /// Does what is due, within `most` pages where it can be divided; returns how many pages that were.
+    fn work(&mut self, due: Due, most: u32, report: &mut ScanReport) -> u32 {
+        match due {
+            Due::Samples(vm, pages) => {
+                self.sampler.turn(&mut self.memory, vm);
+                pages.min(most)
+            }
+            Due::Scan(vm, pages) => {
+                let now = pages.min(most);
+                report.add(&self.scanner.scan_vm(&mut self.memory, vm, now));
+                if pages > now {
+                    self.time.due.push_front(Due::Scan(vm, pages - now));
+                }
+                now
+            }
+        }
     }
 
     /// Lets `ns` nanoseconds pass.
@@ -266,6 +304,7 @@ impl Host {
             config: self.config.clone(),
             memory: self.memory.fork(pulse)?,
             scanner: self.scanner.clone(),
+            sampler: self.sampler.clone(),
             vms: self.vms.clone(),
             time: self.time.clone(),
             departed: self.departed,
@@ -295,8 +334,9 @@ impl Host {
 
     fn forget(&mut self, vm: VmId) {
         self.vms.retain(|other| other.id != vm);
-        self.time.scans_due.retain(|(other, _)| *other != vm);
+        self.time.due.retain(|due| due.vm() != vm);
         self.scanner.remove_vm(vm);
+        self.sampler.remove_vm(vm);
     }
 
     /// Moves to the next whole second, if the goal is not before it, and notes what is due there.
@@ -309,9 +349,13 @@ impl Host {
                 return false;
             }
         }
+        let vms = self.vms.iter().map(|vm| vm.id);
+        let turns = vms.clone().filter_map(|vm| self.sampler.tick(vm).map(|pages| Due::Samples(vm, pages)));
+        self.time.due.extend(turns);
         let sharing = &self.config.sharing;
         let quotas = scan_quotas(sharing.vm_rate, sharing.host_rate, self.vms.len(), tick);
-        self.time.scans_due.extend(self.vms.iter().map(|vm| vm.id).zip(quotas).filter(|(_, due)| *due > 0));
+        let scans = vms.zip(quotas).filter(|(_, pages)| *pages > 0);
+        self.time.due.extend(scans.map(|(vm, pages)| Due::Scan(vm, pages)));
         true
     }
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 5 host | [`host`] [`touch`] [`stats`] [`census`] [`digest`]: compose the rooms below |
 //! | 4 plug-ins | [`policy`]: how many pages each virtual machine should have |
-//! | 3 mechanisms | [`share`]: select pages |
+//! | 3 mechanisms | [`share`] [`sample`]: select pages |
 //! | 2 transition | [`memory`] changes page state, [`audit`] proves it consistent |
 //! | 1 containers | [`content`] [`machine`] [`pmap`] [`frame_table`] [`swapfile`] [`hash`] |
 //! | 0 words | [`types`] [`config`] [`error`] [`rng`], and the two structures all containers are made of, [`arena`] [`page_set`] |
@@ -45,6 +45,7 @@ pub mod page_set;
 pub mod pmap;
 pub mod policy;
 pub mod rng;
+pub mod sample;
 pub mod share;
 pub mod stats;
 pub mod swapfile;

@@ -24,6 +24,10 @@ pub struct VmStats {
     pub consumed: f64,
     /// Resident minus consumed.
     pub reclaimed: f64,
+    /// Pages in use by the estimate of sampling, the nearest whole number; none if sampling is off.
+    pub active_pages: Option<u32>,
+    /// The estimate as a fraction of all its pages.
+    pub active_fraction: Option<f64>,
     /// Events since power-on.
     pub counts: Counts,
     /// Pages picked by the scanner.
@@ -77,7 +81,10 @@ impl Host {
     pub fn vm_stats(&self, vm: &Vm, pulse: Pulse<'_>) -> Result<VmStats, Error> {
         let memory = self.memory.vm(vm.id);
         let walk = self.scanner.walk(vm.id);
+        let samples = self.sampler.report(vm.id);
         let mut stats = VmStats {
+            active_pages: samples.map(|report| report.active_pages(vm.max_pages)),
+            active_fraction: samples.map(|report| report.estimate),
             max_pages: vm.max_pages,
             allocated_pages: memory.resident(),
             counts: memory.counts,

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::host::{Host, Vm};
 use crate::memory::Counts;
 use crate::pmap::State;
+use crate::sample::Clock;
 use crate::types::{Access, PageBatch, PageView, Ppn, VmId};
 
 /// References of a batch that are looked at together.
@@ -57,7 +58,7 @@ impl Host {
     /// [`Error::PageOutOfRange`]; no page was touched.
     pub fn touch(&mut self, vm: VmId, ppns: &[u32], access: Access) -> Result<TouchReport, Error> {
         self.check_ppns(vm, ppns)?;
-        Ok(self.serve(vm, ppns.len(), |host, from| {
+        Ok(self.serve(vm, ppns.len(), access, |host, from| {
             let stretch = &ppns[from..ppns.len().min(from + STRETCH)];
             let run = match access {
                 Access::Read => host.memory.vm(vm).pmap().run_length(stretch, access),
@@ -78,7 +79,7 @@ impl Host {
         if contents.len() != ppns.len() {
             return Err(Error::BatchMismatch { contents: contents.len(), pages: ppns.len() });
         }
-        Ok(self.serve(vm, ppns.len(), |host, from| {
+        Ok(self.serve(vm, ppns.len(), Access::Write, |host, from| {
             let ppn = Ppn(ppns[from]);
             if host.memory.entry(vm, ppn).faults(Access::Write) {
                 return (0, Some(ppn));
@@ -100,7 +101,7 @@ impl Host {
         mut take: impl FnMut(PageView<'_>),
     ) -> Result<TouchReport, Error> {
         self.check_ppns(vm, ppns)?;
-        Ok(self.serve(vm, ppns.len(), |host, from| {
+        Ok(self.serve(vm, ppns.len(), Access::Read, |host, from| {
             let ppn = Ppn(ppns[from]);
             if host.memory.entry(vm, ppn).faults(Access::Read) {
                 return (0, Some(ppn));
@@ -115,6 +116,7 @@ impl Host {
         &mut self,
         vm: VmId,
         len: usize,
+        access: Access,
         mut run: impl FnMut(&mut Self, usize) -> (usize, Option<Ppn>),
     ) -> TouchReport {
         let before = self.memory.vm(vm).counts;
@@ -122,19 +124,24 @@ impl Host {
         while done < len && stopped.is_none() {
             let (served, faulted) = run(self, done);
             done += served;
-            stopped = faulted.and_then(|ppn| self.fault(vm, ppn).err());
+            stopped = faulted.and_then(|ppn| self.fault(vm, ppn, access).err());
+        }
+        if len > 0 {
+            // A guest waits at the reference that was not served until one is.
+            self.sampler.set_clock(vm, if stopped.is_some() { Clock::Stands } else { Clock::Runs });
         }
         let counts = &mut self.memory.vm_mut(vm).counts;
         counts.references += done as u64;
         TouchReport { done, stopped, counts: counts.since(&before) }
     }
 
-    /// Brings a page one state nearer to where the access does not fault.
+    /// Brings a page one state nearer to where the access does not fault. The mark of a traced page goes last, so only
+    /// what is served is counted.
     #[cold]
-    fn fault(&mut self, vm: VmId, ppn: Ppn) -> Result<(), Error> {
+    fn fault(&mut self, vm: VmId, ppn: Ppn, access: Access) -> Result<(), Error> {
         let entry = self.memory.entry(vm, ppn);
-        if entry.is_traced() {
-            self.memory.set_traced(vm, ppn, false);
+        if !entry.with_traced(false).faults(access) {
+            self.sampler.count(&mut self.memory, vm, ppn);
             return Ok(());
         }
         match entry.state() {
@@ -144,5 +151,28 @@ impl Host {
             State::Ballooned => self.memory.unpark(vm, ppn),
             State::Private(_) => unreachable!("accesses to an untraced private page do not fault"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HostConfig, VmConfig};
+    use crate::rng::Seed;
+    use crate::types::ContentKind;
+
+    #[test]
+    fn a_sampled_page_is_counted_wherever_it_was() {
+        let mut host = Host::new(HostConfig::new(8, ContentKind::Tokens, Seed([1; 32]))).expect("small");
+        let config = VmConfig { name: "one".into(), max_pages: 4, salt: None };
+        let vm = host.power_on(config, &mut || Ok(())).expect("small");
+        host.load(vm, Ppn(0), PageBatch::Tokens(&[1, 2])).expect("four pages");
+        host.memory.page_out(vm, Ppn(0)).expect("private");
+        host.memory.park(vm, Ppn(1)).expect("private");
+        let touched = |host: &Host| host.samples(vm).map(|samples| samples.touched);
+        assert_eq!(touched(&host), Some(0));
+        let report = host.touch(vm, &[0, 1, 2, 0, 1, 2], Access::Read).expect("four pages");
+        assert_eq!((report.counts.page_ins, touched(&host)), (1, Some(3)));
+        assert!(host.memory.entry(vm, Ppn(3)).is_traced());
     }
 }

@@ -5,11 +5,12 @@
 mod common;
 
 use common::{audited, config, digest, power_on};
-use esxcore_core::config::{HostConfig, Salt, SharingConfig, VmConfig};
+use esxcore_core::config::{HostConfig, Salt, SamplingConfig, SharingConfig, VmConfig};
 use esxcore_core::frame_table::FrameView;
 use esxcore_core::host::Host;
 use esxcore_core::memory::Counts;
 use esxcore_core::pmap::Entry;
+use esxcore_core::sample::SampleReport;
 use esxcore_core::share::{ScanReport, Walk};
 use esxcore_core::types::{Access, ContentKind, PAGE_SIZE, Page, PageBatch, Ppn, VmId};
 
@@ -22,6 +23,7 @@ struct Facts {
     totals: ScanReport,
     vms: Vec<(String, u32, Salt)>,
     walks: Vec<u64>,
+    samples: Vec<Option<SampleReport>>,
     counts: Vec<Counts>,
     entries: Vec<Entry>,
     hinted: Vec<bool>,
@@ -52,6 +54,7 @@ fn facts(host: &Host) -> Facts {
         },
         vms: host.vms().iter().map(|vm| (vm.name.clone(), vm.max_pages, vm.salt.clone())).collect(),
         walks: scanned.collect(),
+        samples: ids.iter().map(|id| host.samples(*id)).collect(),
         counts: ids.iter().map(|id| memory.vm(*id).counts).collect(),
         hinted: entries.iter().map(is_hinted).collect(),
         entries,
@@ -64,8 +67,13 @@ fn facts(host: &Host) -> Facts {
     }
 }
 
+/// Without sampling: whatever touches a page would leave its mark.
 fn tokens() -> Host {
-    Host::new(config(ContentKind::Tokens, 300, 5, u64::MAX)).unwrap()
+    sampled(SamplingConfig { pages: 0, ..SamplingConfig::default() })
+}
+
+fn sampled(sampling: SamplingConfig) -> Host {
+    Host::new(HostConfig { sampling, ..config(ContentKind::Tokens, 300, 5, u64::MAX) }).unwrap()
 }
 
 fn write(host: &mut Host, vm: VmId, ppn: u32, token: u64) {
@@ -344,6 +352,52 @@ fn each_byte_of_a_page() {
     for place in [0, 7, 8, 2048, PAGE_SIZE - 1] {
         differ_in_one(&written(Some(place)), &written(None), |facts| facts.contents.clear());
     }
+}
+
+#[test]
+fn what_sampling_found_and_when() {
+    let found = |periods: [&[u32]; 2]| {
+        let mut host = sampled(SamplingConfig { pages: 100, period_s: 1, ..SamplingConfig::default() });
+        let vm = power_on(&mut host, "one", 10);
+        (0..10).for_each(|ppn| load(&mut host, vm, ppn, u64::from(ppn)));
+        for ppns in periods {
+            host.touch(vm, ppns, Access::Read).unwrap();
+            host.advance(SECOND);
+        }
+        host
+    };
+    let (one, other) = (found([&[0, 1], &[0, 0, 1]]), found([&[0, 0, 1], &[0, 1]]));
+    assert_eq!(digest(&one), digest(&other), "the second touch of a page is no news");
+    differ_in_one(&found([&[0, 0], &[0, 1]]), &found([&[0, 1], &[0, 0]]), |facts| facts.samples.clear());
+}
+
+#[test]
+fn how_much_of_a_period_is_over() {
+    let starved = |before: u64| {
+        let mut host = Host::new(config(ContentKind::Tokens, 1, 5, u64::MAX)).unwrap();
+        let vm = power_on(&mut host, "one", 2);
+        host.touch(vm, &[0], Access::Read).unwrap();
+        host.advance(before * SECOND);
+        assert!(host.touch(vm, &[1], Access::Read).unwrap().stopped.is_some());
+        host.advance((3 - before) * SECOND);
+        host
+    };
+    differ_in_one(&starved(1), &starved(2), |facts| facts.samples.clear());
+}
+
+#[test]
+fn whether_a_machine_s_clock_stands() {
+    let touched = |ppn| {
+        let mut host = Host::new(config(ContentKind::Tokens, 1, 5, u64::MAX)).unwrap();
+        let vm = power_on(&mut host, "one", 2);
+        host.touch(vm, &[0, 1], Access::Read).unwrap();
+        host.touch(vm, &[ppn], Access::Read).unwrap();
+        host
+    };
+    differ_in_one(&touched(0), &touched(1), |facts| {
+        facts.counts.clear();
+        level_stat(facts, "references");
+    });
 }
 
 #[test]

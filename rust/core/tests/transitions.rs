@@ -1,35 +1,40 @@
-//! Every transition in random order against a model that only remembers what each guest last wrote (I9, I10), with an
-//! audit after each (I1 to I7). An operation that is refused must leave everything as it was.
+//! Every transition in random order against a model that only remembers what each guest last wrote (I9, I10) and which
+//! of its pages are sampled, with an audit after each (I1 to I7). An operation that is refused must leave everything as it was.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use common::{KINDS, Palette, config, keep};
 use esxcore_core::audit::audit;
-use esxcore_core::config::SharingConfig;
+use esxcore_core::config::{SamplingConfig, SharingConfig};
 use esxcore_core::error::Error;
 use esxcore_core::memory::Memory;
 use esxcore_core::pmap::State;
 use esxcore_core::rng::{Seed, Stream};
+use esxcore_core::sample::Sampler;
 use esxcore_core::share::Scanner;
 use esxcore_core::types::{ContentKind, Mpn, Ppn, VmId};
 
 const MACHINE_PAGES: u32 = 60;
 const VM_PAGES: u32 = 24;
 const PALETTE: usize = 9;
+const SAMPLE_PAGES: u32 = 8;
 
 struct World {
     kind: ContentKind,
     memory: Memory,
     scanner: Scanner,
+    sampler: Sampler,
     palette: Palette,
     random: Stream,
     vms: Vec<VmId>,
     serial: u64,
     /// What each page reads; pages that are not here read zero.
     wrote: HashMap<(VmId, Ppn), Vec<u8>>,
+    /// Sampled pages that were not touched yet.
+    traced: HashSet<(VmId, Ppn)>,
     refused: u64,
 }
 
@@ -41,11 +46,16 @@ impl World {
             kind,
             memory: Memory::new(&config).unwrap(),
             scanner: Scanner::new(sharing, Seed([seed; 32])),
+            sampler: Sampler::new(
+                SamplingConfig { pages: SAMPLE_PAGES, ..config.sampling },
+                Seed([seed; 32]),
+            ),
             palette: Palette::new(PALETTE),
             random: Seed([seed; 32]).stream("test", 0),
             vms: vec![],
             serial: 0,
             wrote: HashMap::new(),
+            traced: HashSet::new(),
             refused: 0,
         }
     }
@@ -81,6 +91,8 @@ impl World {
         // Two domains: equal pages of different domains must stay apart, which the audit of hashes would tell (I4).
         let vm = self.memory.add_vm(VM_PAGES, self.random.below(2), &mut || Ok(())).unwrap();
         self.scanner.add_vm(vm, self.serial, VM_PAGES);
+        self.sampler.add_vm(&mut self.memory, vm, self.serial);
+        self.learn_samples(vm);
         self.serial += 1;
         self.vms.push(vm);
     }
@@ -88,7 +100,9 @@ impl World {
     fn remove_vm(&mut self) {
         let vm = self.vms.swap_remove(self.random.below(self.vms.len() as u32) as usize);
         self.scanner.remove_vm(vm);
+        self.sampler.remove_vm(vm);
         self.memory.remove_vm(vm);
+        self.traced.retain(|(owner, _)| *owner != vm);
         self.wrote.retain(|(owner, _), _| *owner != vm);
     }
 
@@ -120,9 +134,11 @@ impl World {
                 self.memory.relocate(vm, ppn, to)?;
             }
             12 => {
-                let traced = self.random.below(2) == 0;
-                self.memory.set_traced(vm, ppn, traced);
-                assert_eq!(self.memory.entry(vm, ppn).is_traced(), traced);
+                if self.traced.remove(&(vm, ppn)) {
+                    self.sampler.count(&mut self.memory, vm, ppn);
+                } else if self.random.below(8) == 0 {
+                    self.end_period(vm);
+                }
             }
             _ => {
                 if self.random.below(3) == 0 {
@@ -152,8 +168,32 @@ impl World {
         }
     }
 
+    fn end_period(&mut self, vm: VmId) {
+        let touched = SAMPLE_PAGES - self.traced.iter().filter(|(owner, _)| *owner == vm).count() as u32;
+        let before = self.sampler.report(vm).unwrap();
+        assert_eq!((before.touched, before.sampled), (touched, SAMPLE_PAGES));
+        self.sampler.turn(&mut self.memory, vm);
+        let after = self.sampler.report(vm).unwrap();
+        assert_eq!((after.last_touched, after.touched, after.fast), (touched, 0, before.current));
+        self.learn_samples(vm);
+    }
+
+    fn learn_samples(&mut self, vm: VmId) {
+        self.traced.retain(|(owner, _)| *owner != vm);
+        let traced = (0..VM_PAGES).map(Ppn).filter(|ppn| self.memory.entry(vm, *ppn).is_traced());
+        let traced: Vec<_> = traced.map(|ppn| (vm, ppn)).collect();
+        assert_eq!(traced.len(), SAMPLE_PAGES as usize);
+        self.traced.extend(traced);
+    }
+
     fn check(&self) {
         audit(&self.memory, &mut || Ok(())).unwrap();
+        for vm in &self.vms {
+            for ppn in (0..VM_PAGES).map(Ppn) {
+                let traced = self.traced.contains(&(*vm, ppn));
+                assert_eq!(self.memory.entry(*vm, ppn).is_traced(), traced, "page {} of VM {}", ppn.0, vm.0);
+            }
+        }
     }
 
     fn check_reads(&self) {

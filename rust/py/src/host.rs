@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use esxcore_core::audit::audit;
-use esxcore_core::config::{HashPath, HostConfig, Salt, ScanOrder, SharingConfig, VmConfig};
+use esxcore_core::config::{HashPath, HostConfig, Salt, SamplingConfig, ScanOrder, SharingConfig, VmConfig};
 use esxcore_core::error::Error;
 use esxcore_core::host::Host as CoreHost;
 use esxcore_core::rng::Seed;
@@ -15,6 +15,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use crate::arrays::{Contents, Ppns, Sink};
 use crate::errors::{broken, busy, to_py};
+use crate::sampling::{self, SampleRow};
 use crate::signals::{Pace, Signals};
 use crate::tables::{self, FrameRows, PmapRows};
 
@@ -42,7 +43,7 @@ type TouchRow = (usize, bool, u64, u64, u64);
 #[pymethods]
 impl Host {
     #[new]
-    #[pyo3(signature = (memory_pages, *, tokens, seed, draws, vm_rate, host_rate, portable_hash, hash_mask, salt))]
+    #[pyo3(signature = (memory_pages, *, tokens, seed, draws, vm_rate, host_rate, portable_hash, hash_mask, salt, sampling))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one settings object")]
     fn new(
         py: Python<'_>,
@@ -55,13 +56,16 @@ impl Host {
         portable_hash: bool,
         hash_mask: u64,
         salt: Option<&str>,
+        sampling: (u32, u32, f64, f64),
     ) -> PyResult<Self> {
         let content = if tokens { ContentKind::Tokens } else { ContentKind::Bytes };
         let order = if draws { ScanOrder::Draws } else { ScanOrder::Permutation };
         let salt = salt.map_or(Salt::None, salt_of);
         let hash_path = if portable_hash { HashPath::Portable } else { HashPath::Fastest };
         let sharing = SharingConfig { order, vm_rate, host_rate, hash_path, hash_mask, salt };
-        let config = HostConfig { sharing, ..HostConfig::new(memory_pages, content, Seed(seed)) };
+        let (pages, period_s, slow_keep, fast_keep) = sampling;
+        let sampling = SamplingConfig { pages, period_s, slow_keep, fast_keep };
+        let config = HostConfig { sharing, sampling, ..HostConfig::new(memory_pages, content, Seed(seed)) };
         let core = CoreHost::new(config).map_err(|error| to_py(py, &error, 0))?;
         Ok(Self { core: Mutex::new(core) })
     }
@@ -242,6 +246,12 @@ impl Host {
             Ok((host.vms().to_vec(), rows))
         })?;
         tables::vms(py, &vms, &rows)
+    }
+
+    /// What sampling knows of a virtual machine; none if it is off.
+    fn sampling(&self, py: Python<'_>, vm: VmRef) -> PyResult<Option<SampleRow>> {
+        let report = self.call(py, |host, _| Ok(host.samples(find(host, &vm)?)))?;
+        Ok(report.as_ref().map(sampling::row))
     }
 
     /// Columns of a pmap, a row a page.

@@ -7,6 +7,7 @@ mod census;
 mod errors;
 mod host;
 mod policy;
+mod sampling;
 mod signals;
 mod tables;
 
@@ -30,11 +31,15 @@ mod _core {
     #[pymodule_export]
     use super::policy::min_funding_targets;
 
+    #[pymodule_export]
+    use super::sampling::wilson;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("PAGE_SIZE", esxcore_core::types::PAGE_SIZE)?;
         module.add("MAX_PAGES", esxcore_core::types::MAX_PAGES)?;
+        module.add("MAX_SAMPLE_PAGES", esxcore_core::config::MAX_SAMPLE_PAGES)?;
         module.add("PAGE_STATES", esxcore_core::pmap::State::NAMES.to_vec())
     }
 }

@@ -26,6 +26,11 @@ pub fn vms<'py>(py: Python<'py>, vms: &[Vm], rows: &[VmStats]) -> PyResult<Bound
     columns.add::<i64>("zero_pages", pages(|row| row.zero_pages))?;
     columns.add::<f64>("consumed", parts(|row| row.consumed))?;
     columns.add::<f64>("reclaimed", parts(|row| row.reclaimed))?;
+    columns.add::<i64>(
+        "active_pages",
+        rows.iter().map(|row| row.active_pages.map_or(-1, i64::from)).collect(),
+    )?;
+    columns.add::<f64>("active_fraction", parts(|row| row.active_fraction.unwrap_or(f64::NAN)))?;
     columns.add::<i64>("references", events(|row| row.counts.references))?;
     columns.add::<i64>("zero_fills", events(|row| row.counts.zero_fills))?;
     columns.add::<i64>("cow_breaks", events(|row| row.counts.cow_breaks))?;

@@ -12,7 +12,7 @@ every mechanism unchanged.
 
 from __future__ import annotations
 
-from typing import Any, Literal, SupportsIndex, TypeAlias
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,7 @@ from esxcore.arguments import (
     page_numbers,
     real_number,
     salt_name,
+    sampling_settings,
     scan_rate,
     seed_sequence,
     token_contents,
@@ -35,16 +36,16 @@ from esxcore.arguments import (
     vm_name,
 )
 from esxcore.config import PAGE_SIZE, parse_pages, size_text
-from esxcore.errors import ArgumentTypeError, ConfigError, HostBusyError, UnknownVmError
+from esxcore.errors import ConfigError, HostBusyError
+from esxcore.host.tables import HostTables, VmLike
 from esxcore.reports import ScanReport, TouchReport
 from esxcore.vm import Vm
 
-VmLike: TypeAlias = Vm | str
 _MUCH = 2**26
 """Bytes of a result from which it is asked whether real memory has them."""
 
 
-class Host:
+class Host(HostTables):
     """A machine that runs virtual machines.
 
     Parameters
@@ -63,6 +64,15 @@ class Host:
         pages, or independent draws of pages as in the paper.
     scan_vm_rate, scan_host_rate : int
         Pages a second scanned of one virtual machine, and of all together (paper, section 4.3).
+    sample_pages : int
+        Pages of each virtual machine sampled in a period to estimate how many are active, from 0 to
+        2**20 (paper, section 5.3); all of a smaller one. 0 switches sampling off.
+    sample_period : str or int
+        Length of a period in a virtual machine's own time: a duration such as ``"30s"``, or whole
+        seconds, from 1 to 2**31.
+    sample_slow_keep, sample_fast_keep : float
+        What the slow and the fast moving average of the periods keep of their old value, at least 0
+        and below 1; the slow one at least as much as the fast one.
     salt : str
         With whom virtual machines share that say nothing themselves: ``"none"`` with all such,
         ``"per-vm"`` with nobody, any other text with those of the same text.
@@ -101,6 +111,10 @@ class Host:
         scan_order: Literal["permutation", "draws"] = "permutation",
         scan_vm_rate: int | None = None,
         scan_host_rate: int | None = None,
+        sample_pages: int = 100,
+        sample_period: str | SupportsIndex = "30s",
+        sample_slow_keep: float = 0.9,
+        sample_fast_keep: float = 0.3,
         salt: str = "none",
         hash_path: Literal["fastest", "portable"] = "fastest",
         hash_mask: int = 2**64 - 1,
@@ -118,6 +132,9 @@ class Host:
             portable_hash=choice(hash_path, "hash_path", ("fastest", "portable")) == "portable",
             hash_mask=in_range(hash_mask, "hash_mask", 0, 2**64 - 1),
             salt=salt_name(salt),
+            sampling=sampling_settings(
+                sample_pages, sample_period, sample_slow_keep, sample_fast_keep
+            ),
         )
 
     def power_on(
@@ -263,7 +280,7 @@ class Host:
         return ScanReport(*self._core.scan(count))
 
     def advance(self, seconds: float) -> ScanReport:
-        """Lets virtual time pass; at each whole second the scanner does its part.
+        """Lets virtual time pass; at each whole second scanner and sampler do their part.
 
         Parameters
         ----------
@@ -295,52 +312,6 @@ class Host:
         copy._core = self._core.fork()
         return copy
 
-    def stats(self) -> dict[str, int]:
-        """Whole-host numbers, in pages unless the name says otherwise."""
-        return self._core.stats()
-
-    def vms(self) -> dict[str, NDArray[Any]]:
-        """Columns of numbers, a row a virtual machine in power-on order.
-
-        ``consumed`` is its part of machine memory, the sum over its resident pages of 1 / sharers,
-        and ``reclaimed`` what sharing spares it; both are fractions of pages that sum to the host's
-        numbers.
-        """
-        columns = self._core.vms()
-        text = {name: np.array(columns[name], dtype=np.str_) for name in ("name", "salt")}
-        return columns | text
-
-    def pmap(self, vm: VmLike) -> dict[str, NDArray[Any]]:
-        """Columns of a virtual machine's pmap, a row a page.
-
-        ``state`` is a `PageState`, ``mpn`` the machine page or -1, ``shared`` whether it has two or
-        more sharers, ``hint`` whether a hint frame stands for it, ``traced`` whether its next
-        access is to be counted.
-        """
-        return self._core.pmap(self._ref(vm))
-
-    def frames(self) -> dict[str, NDArray[Any]]:
-        """Columns of the hash table's frames (paper, section 4.3), a row a frame, by machine page.
-
-        ``kind`` is a `FrameKind`; ``hash`` has only its 40 highest bits in a hint; ``vm`` (row of
-        `vms`) and ``ppn`` are of a hint and -1 otherwise; ``count`` is of a shared frame and 0
-        otherwise.
-        """
-        return self._core.frames()
-
-    def census(self) -> dict[str, int]:
-        """What sharing could save: the resident contents, counted.
-
-        Returns
-        -------
-        dict
-            ``pages`` resident, ``zero_pages`` of them, ``distinct_pages`` contents,
-            ``shared_pages`` whose content occurs at least twice, ``reclaimed_pages`` = pages -
-            distinct. Contents of two sharing domains differ. Exact with tokens; bytes are told
-            apart by 128-bit hashes.
-        """
-        return self._core.census()
-
     def audit(self) -> None:
         """Checks every invariant of the host's state; `InvariantError` names the first broken."""
         self._core.audit()
@@ -366,17 +337,6 @@ class Host:
         names = ("machine_pages", "free_pages", "reclaimed_pages")
         memory, free, reclaimed = (size_text(stats[name]) for name in names)
         return f"<Host {memory}, {stats['vms']} VMs, {free} free, {reclaimed} reclaimed by sharing>"
-
-    def _ref(self, vm: VmLike) -> tuple[int, str] | str:
-        if isinstance(vm, str):
-            if not vm.isprintable():  # so that it can be said to the core at all
-                raise UnknownVmError(f"no VM {vm!r} is powered on")
-            return vm
-        if not isinstance(vm, Vm):
-            raise ArgumentTypeError(f"vm: {vm!r}; expected a Vm or the name of one")
-        if vm.host is not self:
-            raise UnknownVmError(f"VM {vm.name!r} belongs to another host; use its name here")
-        return vm._handle
 
     def _ppns(self, vm: VmLike, ppns: Ppns) -> NDArray[np.uint32] | NDArray[np.int64]:
         return page_numbers(ppns, lambda: self._core.find(self._ref(vm)))
