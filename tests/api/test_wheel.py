@@ -76,4 +76,4 @@ def test_least_rust_version_is_named() -> None:
 
 def test_console_script(installed: Distribution) -> None:
     scripts = {entry.name: entry.value for entry in installed.entry_points}
-    assert scripts == {"esxcore": "esxcore.cli:main"}
+    assert scripts == {"esxcore": "esxcore.__main__:main"}
