@@ -12,6 +12,7 @@ it; it knows nothing of theirs.
 from __future__ import annotations
 
 import difflib
+import errno
 import io
 import itertools
 import os
@@ -218,6 +219,8 @@ def written_whole(files: Mapping[Path, bytes]) -> Iterator[None]:
 
     If the block fails, the targets are as they were.
     """
+    for path in files:
+        _refuse_special(path)
     # A name of its own, as the target's may be as long as the file system allows.
     staged = {
         path.with_name(f".esxcore.{os.getpid()}.{next(_numbers)}.tmp"): path for path in files
@@ -236,6 +239,14 @@ def written_whole(files: Mapping[Path, bytes]) -> Iterator[None]:
         for temporary in staged:
             with suppress(OSError):  # a folder that is gone by now must not hide the first error
                 temporary.unlink(missing_ok=True)
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuses to put a file in the place of a folder, a device or a pipe."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "Not a regular file, which could be replaced", str(path))
 
 
 @contextmanager

@@ -324,7 +324,7 @@ def open_image(path: Path) -> ImageContents:
         If it cannot be read as one.
     """
     if _is_archive(path):
-        raise DataError(f"{path}: a page-content trace; expected a memory image (or use trace = )")
+        raise DataError(f"{path}: a page-content trace; expected a memory image")
     return ImageContents(_core.PageSource.open(path, None))
 
 

@@ -27,6 +27,11 @@ def lying_elf() -> None:
     Path("bad").write_bytes((header + segment).ljust(8192, b"\0"))
 
 
+def other_archive() -> None:
+    with Path("bad").open("wb") as file:
+        np.savez(file, a=[1])
+
+
 BAD_SOURCES: dict[str, tuple[Callable[[], object], str]] = {
     "missing": (lambda: None, "bad: there is no such file"),
     "directory": (lambda: os.mkdir("bad"), "bad: it is a directory; expected a memory image"),
@@ -45,7 +50,7 @@ BAD_SOURCES: dict[str, tuple[Callable[[], object], str]] = {
         "bad: not a readable npz archive",
     ),
     "other archive": (
-        lambda: np.savez(Path("bad").open("wb"), a=[1]),
+        other_archive,
         "bad: array 'id' is missing; the file has a",
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esxcore.contents import TOKEN_LIMIT, ContentTrace, page_bytes
+from esxcore.contents import TOKEN_LIMIT, ContentTrace, TraceKey, page_bytes
 from esxcore.datafile import packaged
-from esxcore.errors import ContentError, DataError
+from esxcore.errors import ConfigError, ContentError, DataError
 
 IDS = np.array([0, 5, 5, 7, 0], np.uint32)
 SIZES = np.array([3, 2], np.int64)
@@ -156,3 +157,10 @@ def test_spans_of_time_are_no_integers() -> None:
         ContentTrace(IDS.astype("m8[s]"), SIZES)
     with pytest.raises(ContentError, match=r"timedelta64\[s\] of shape"):
         page_bytes(IDS.astype("m8[s]"))
+
+
+def test_a_key_is_the_bytes_that_its_text_came_from() -> None:
+    text = os.fsdecode(b"\xff\xfe")
+    assert TraceKey(text).check().tolist() == TraceKey(b"\xff\xfe").check().tolist()
+    with pytest.raises(ConfigError, match=r"^key: .*; expected a secret$"):
+        TraceKey("\ud800")

@@ -135,7 +135,7 @@ MISTAKES = [
     ('name = "db"', "", "vms[1].name is missing; expected a name in quotes"),
     ("[run]", "[runs]", 'unknown key runs; did you mean "run"?'),
     ('max = "16MiB"', "", 'vms[0] (VM "web"): neither max nor contents is given; expected one'),
-    (", vm = 1", "", 'vms[1].contents.vm (VM "db") is missing; expected the position of a VM'),
+    (", vm = 1", "", 'vms[1].contents (VM "db"): vm is missing; expected the position of a VM'),
     # wrong types and values
     ('content = "bytes"', 'content = "byte"', 'host.content is "byte"; expected "tokens" or "b'),
     ("seed = 3", "seed = -3", "host.seed is -3; expected a whole number from 0"),

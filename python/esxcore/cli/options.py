@@ -104,4 +104,5 @@ def print_table(
     with console.capture() as captured:
         console.print(title, markup=False)
         console.print(table)
-    click.echo(captured.get(), nl=False)
+    console.file.write(captured.get())
+    console.file.flush()
