@@ -208,7 +208,10 @@ class TraceKey:
     def __init__(self, secret: str | bytes) -> None:
         if not isinstance(secret, (str, bytes)):
             raise ArgumentTypeError(f"key: {type(secret).__name__}; expected text or bytes")
-        data = secret.encode() if isinstance(secret, str) else secret
+        try:
+            data = os.fsencode(secret) if isinstance(secret, str) else secret
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"key: {error}; expected a secret") from error
         if not data:
             raise ConfigError("key: empty; expected a secret")
         self._key = hashlib.blake2b(data, digest_size=32, person=b"esxcore key").digest()

@@ -12,13 +12,15 @@ it; it knows nothing of theirs.
 from __future__ import annotations
 
 import difflib
+import errno
 import io
+import itertools
 import os
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _BUILTIN = "builtin:"
 _PACKAGED = Path(__file__).parent / "data"
+
+_numbers = itertools.count()  # of temporary files: threads may write into one folder at a time
 
 # All that zipfile, zlib and NumPy's header parser raise on bytes that are no archive of arrays.
 _UNREADABLE = (
@@ -205,19 +209,44 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
     OSError
         If a file cannot be written; its ``filename`` is the target.
     """
-    staged = {path.with_name(f".{path.name}.{os.getpid()}.tmp"): path for path in files}
+    with written_whole(files):
+        pass
+
+
+@contextmanager
+def written_whole(files: Mapping[Path, bytes]) -> Iterator[None]:
+    """As `write_whole`, with a block that runs when all is on the disk and nothing is in place yet.
+
+    If the block fails, the targets are as they were.
+    """
+    for path in files:
+        _refuse_special(path)
+    # A name of its own, as the target's may be as long as the file system allows.
+    staged = {
+        path.with_name(f".esxcore.{os.getpid()}.{next(_numbers)}.tmp"): path for path in files
+    }
     try:
         for temporary, path in staged.items():
             with _blaming(path), temporary.open("wb") as stream:
                 stream.write(files[path])
                 stream.flush()
                 os.fsync(stream.fileno())
+        yield
         for temporary, path in staged.items():
             with _blaming(path):
                 temporary.replace(path)
     finally:
         for temporary in staged:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that is gone by now must not hide the first error
+                temporary.unlink(missing_ok=True)
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuses to put a file in the place of a folder, a device or a pipe."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "Not a regular file, which could be replaced", str(path))
 
 
 @contextmanager

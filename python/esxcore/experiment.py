@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from esxcore.contents import ContentTrace
 from esxcore.errors import (
     ArgumentTypeError,
     ConfigError,
+    DataError,
     OutOfMachineMemoryError,
     RealMemoryError,
     ScenarioError,
@@ -150,11 +152,22 @@ def _plans(scenario: Scenario) -> list[_Plan]:
     plans = []
     for position, section in enumerate(scenario.vms):
         field_name = f"vms[{position}]"
-        source = _source(scenario, field_name, section, trace, image)
+        with _named(scenario, f"{field_name}.contents"):
+            source = _source(scenario, field_name, section, trace, image)
         pages = _vm_pages(scenario, field_name, section, source)
-        activity = _activity(scenario, field_name, section, pages, record)
+        with _named(scenario, f"{field_name}.workload"):
+            activity = _activity(scenario, field_name, section, pages, record)
         plans.append(_Plan(section, source, activity))
     return plans
+
+
+@contextmanager
+def _named(scenario: Scenario, field_name: str) -> Iterator[None]:
+    """Has errors of data files say which field named the file."""
+    try:
+        yield
+    except DataError as error:
+        raise scenario.data_error(field_name, error) from error
 
 
 def _source(

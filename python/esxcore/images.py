@@ -160,7 +160,8 @@ def sharing_domains(
         wanted = f"{sources}, one for each source"
         if sources != len(images):
             wanted += f", or {len(images)}, one for each image"
-        raise ConfigError(f"salt: {len(names)} names; expected {wanted}")
+        found = "1 name" if len(names) == 1 else f"{len(names)} names"
+        raise ConfigError(f"salt: {found}; expected {wanted}")
     by_image = names if len(names) == len(images) else [names[image.source] for image in images]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return names, [numbers[name] for name in by_image]
@@ -212,6 +213,8 @@ def _check_list(what: str, values: object, expected: str) -> None:
 def _name(value: object, expected: str) -> str:
     if not isinstance(value, str):
         raise ArgumentTypeError(f"salt: {value!r} is {type(value).__name__}; {expected}")
+    if not value:
+        raise ConfigError(f"salt: an empty name; {expected}")
     return str(value)  # NumPy's strings too
 
 
@@ -321,7 +324,7 @@ def open_image(path: Path) -> ImageContents:
         If it cannot be read as one.
     """
     if _is_archive(path):
-        raise DataError(f"{path}: a page-content trace; expected a memory image (or use trace = )")
+        raise DataError(f"{path}: a page-content trace; expected a memory image")
     return ImageContents(_core.PageSource.open(path, None))
 
 

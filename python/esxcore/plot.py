@@ -46,6 +46,7 @@ _PARTS: tuple[tuple[str, str, Callable[[Any], int]], ...] = (
     ("to be kept", _UNSAVED, lambda row: row.distinct_pages),
 )
 _CELLS_WITH_NUMBERS = 12
+_ROWS_WITH_NAMES = 40
 _LONGEST_NAME = 32
 _LINE: dict[str, Any] = {"linewidth": 1.8}
 # Where sharing has found all there is the two lines are one: the dashes must show on the other.
@@ -208,7 +209,7 @@ def draw_census(census: Census) -> Figure:
     """
     several = len(census.images) > 1
     with _own_style():
-        rows = len(census.images)
+        rows = min(len(census.images), _ROWS_WITH_NAMES)
         height = 2.2 + 0.32 * rows + (min(2.4 + 0.42 * rows, 11) if several else 0)
         figure = Figure(figsize=(9, height), layout="constrained")
         ratios = [1.6 + 0.32 * rows, min(2.4 + 0.42 * rows, 11)] if several else [1]
@@ -244,8 +245,11 @@ def plot_savings(census: Census, ax: Axes | None = None) -> Axes:
         sizes = np.array([part(row) for _, row in bars]) * _MIB_PER_PAGE
         ax.barh(places, sizes, left=left, color=colour, label=label, height=0.72)
         left += sizes
-    names = [_short(name) for name, _ in bars]
-    ax.set_yticks(places, names, parse_math=False)
+    if len(census.images) <= _ROWS_WITH_NAMES:
+        ax.set_yticks(places, [_short(name) for name, _ in bars], parse_math=False)
+    else:
+        ax.set_ylabel("image; 0 is all together")
+        ax.set_ylim(-0.5, len(bars) - 0.5)
     ax.invert_yaxis()
     ax.set_xlabel("memory (MiB)")
     ax.set_xlim(0, max(float(left.max()), _MIB_PER_PAGE))
@@ -284,12 +288,14 @@ def plot_common_contents(census: Census, ax: Axes | None = None) -> Axes:
     shown = np.where(np.eye(len(own), dtype=bool), np.nan, part)
     highest = max(float(np.nanmax(shown, initial=0.0)), 0.01)
     drawn = ax.imshow(shown, cmap="Blues", vmin=0, vmax=highest, aspect="auto")
-    names = [_short(image.path) for image in census.images]
-    numbers = [str(number + 1) for number in range(len(names))]
-    ax.set_xticks(range(len(names)), numbers)
-    labels = [f"{number}  {name}" for number, name in zip(numbers, names, strict=True)]
-    ax.set_yticks(range(len(names)), labels, parse_math=False)
-    ax.tick_params(length=0)
+    names = [f"{number}  {_short(image.path)}" for number, image in enumerate(census.images, 1)]
+    if len(names) <= _ROWS_WITH_NAMES:
+        ax.set_xticks(range(len(names)), [str(number) for number in range(1, len(names) + 1)])
+        ax.set_yticks(range(len(names)), names, parse_math=False)
+        ax.tick_params(length=0)
+    else:
+        drawn.set_extent((0.5, len(names) + 0.5, len(names) + 0.5, 0.5))
+        ax.set_ylabel("image")
     if len(names) <= _CELLS_WITH_NUMBERS:
         for row, column in np.ndindex(*common.shape):
             is_dark = row != column and part[row, column] > 0.6 * highest

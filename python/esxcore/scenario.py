@@ -34,7 +34,7 @@ from pydantic_core import PydanticCustomError
 
 from esxcore.config import parse_duration, parse_size_text
 from esxcore.datafile import data_path, packaged
-from esxcore.errors import ConfigError, ScenarioError
+from esxcore.errors import ConfigError, DataError, ScenarioError
 from esxcore.scenario_text import RULE, abridged, first_problem, toml_value
 
 SEED_LIMIT = 2**128
@@ -129,7 +129,7 @@ class ContentsSection(_Section):
     def _goes_with_a_trace(cls, vm: int | None, info: ValidationInfo) -> int | None:
         if vm is None and info.data.get("trace") is not None:
             raise PydanticCustomError("missing", "Field required")
-        if vm is not None and info.data.get("image") is not None:
+        if vm is not None and info.data.get("image") and not info.data.get("trace"):
             raise PydanticCustomError(RULE, "an image is one VM; expected vm with a trace only")
         return vm
 
@@ -320,6 +320,10 @@ class Scenario(_Section):
     def error(self, field: str, value: object, expected: str) -> ScenarioError:
         """An error about one field, in the words that all errors about scenarios have."""
         return ScenarioError(f"{self._source}: {field} is {abridged(value)}; expected {expected}")
+
+    def data_error(self, field: str, error: DataError) -> DataError:
+        """The error of a data file, said of the field that names the file."""
+        return DataError(f"{self._source}: {field}: {error}")
 
     def to_toml(self) -> str:
         """The scenario as TOML, every default spelled out; `from_toml` reads it back."""

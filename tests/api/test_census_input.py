@@ -369,7 +369,7 @@ def test_a_wrong_argument(kind: type[Exception], message: str, arguments: dict[s
 def test_salts_are_for_sources_or_for_images(tmp_path: Path) -> None:
     two = tmp_path / "two.npz"
     np.savez(two, id=np.array([1, 1]), vm_pages=np.array([1, 1]))
-    said = "salt: 1 names; expected 2, one for each source, or 3, one for each image"
+    said = "salt: 1 name; expected 2, one for each source, or 3, one for each image"
     refused(esxcore.ConfigError, said, [two, PAGE], salt=["a"])
     by_source = esxcore.census([two, PAGE], salt=["a", "b"])
     by_image = esxcore.census([two, PAGE], salt=["a", "b", "a"])

@@ -1,4 +1,4 @@
-"""Where the tests of ``esxcore run`` run."""
+"""Where the tests of ``esxcore run`` and ``esxcore census`` run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from census_images import DB, WEB, write_image
 from runs import TWINS
 
 
@@ -20,4 +21,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to run in, with ``web.raw`` and ``db.raw``."""
+    work = tmp_path / "images"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.delenv("ESXCORE_KEY", raising=False)
+    write_image("web.raw", WEB)
+    write_image("db.raw", DB)
     return work

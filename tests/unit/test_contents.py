@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from esxcore.contents import TOKEN_LIMIT, ContentTrace, TraceKey, page_bytes
 from esxcore.datafile import packaged
-from esxcore.errors import ContentError, DataError
+from esxcore.errors import ConfigError, ContentError, DataError
 
 IDS = np.array([0, 5, 5, 7, 0], np.uint32)
 SIZES = np.array([3, 2], np.int64)
@@ -179,3 +180,10 @@ def test_dense_ids_are_equal_where_ids_are(ids: list[int]) -> None:
     pairs = set(zip(ids, dense.tolist(), strict=True))
     assert len(pairs) == len(set(ids)) == len(set(dense.tolist()))
     assert all((one == 0) == (other == 0) for one, other in pairs)
+
+
+def test_a_key_is_the_bytes_that_its_text_came_from() -> None:
+    text = os.fsdecode(b"\xff\xfe")
+    assert TraceKey(text).check().tolist() == TraceKey(b"\xff\xfe").check().tolist()
+    with pytest.raises(ConfigError, match=r"^key: .*; expected a secret$"):
+        TraceKey("\ud800")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from esxcore.datafile import data_path, open_arrays, packaged, write_whole
+from esxcore.datafile import data_path, open_arrays, packaged, write_whole, written_whole
 from esxcore.errors import DataError
 
 
@@ -210,3 +211,42 @@ def test_an_error_of_writing_names_the_target(
         write_whole({tmp_path / "a.txt": b"a"})
     assert error.value.filename == str(tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "target"
+    make = {
+        "folder": target.mkdir,
+        "pipe": lambda: os.mkfifo(target),
+        "device": lambda: target.symlink_to(os.devnull),
+    }
+    make[kind]()
+    mode = target.lstat().st_mode
+    with pytest.raises(OSError, match=re.escape(str(target))):
+        write_whole({tmp_path / "first": b"1", target: b"2"})
+    assert target.lstat().st_mode == mode
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_nothing_is_in_place_until_the_block_is_done(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with written_whole({target: b"new"}):
+        assert not target.exists()
+    assert target.read_bytes() == b"new"
+
+
+def test_a_block_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"old")
+    with pytest.raises(TypeError), written_whole({target: b"new"}):
+        len(1)  # type: ignore[arg-type]
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_threads_may_write_into_one_folder_at_a_time(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    with written_whole({one: b"1"}), written_whole({other: b"2"}):
+        pass
+    assert (one.read_bytes(), other.read_bytes()) == (b"1", b"2")

@@ -14,7 +14,7 @@ import importlib
 import io
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
@@ -103,7 +103,10 @@ def _give_up_stdout() -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    click.echo(f"esxcore: error: {' '.join(message.splitlines())}", err=True)
+    from esxcore.cli.options import visible
+
+    with suppress(OSError):  # stderr may be full as well; the exit code is left to tell
+        click.echo(f"esxcore: error: {visible(' '.join(message.splitlines()))}", err=True)
     sys.exit(_BAD_INPUT)
 
 

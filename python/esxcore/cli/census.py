@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from esxcore.cli.options import PATH, check_folder, mib_text, print_table
+from esxcore.cli.options import PATH, check_targets, mib_text, print_table, visible
 
 if TYPE_CHECKING:
     from esxcore.counting import Census, Progress
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _TOP_SHOWN = 5
 _MATRIX_SHOWN = 12
+_LONGEST_KEY = 2**20
 
 
 @click.command("census", short_help="Count what sharing would save on memory images or processes.")
@@ -104,11 +106,13 @@ def command(  # noqa: PLR0913  (the options of the command)
         raise click.UsageError("Missing argument 'SOURCE...' or option '--pid'.")
     if key is not None and export is None and not _from_environment("key"):
         raise click.UsageError("--key needs --export: it hashes what is exported.")
-    for target in (export, picture):
-        if target is not None:
-            check_folder(target.parent, f"{target}")
+    check_targets({"--export": export, "--picture": picture}, sources)
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise click.ClickException(f"--picture {picture}: expected a name that ends in .png")
     secret = _secret(key) if export is not None else None
+    _allow_many_files()
     from esxcore.counting import census
+    from esxcore.datafile import written_whole
 
     groups: str | list[str] = salt if salt in ("none", "per-vm") else salt.split(",")
     with _progress_bar() as progress:
@@ -122,11 +126,31 @@ def command(  # noqa: PLR0913  (the options of the command)
             seed=seed,
             progress=progress,
         )
-    files = _save(found, export, secret, picture)
+    files = _files(found, export, secret, picture)
+    paths = {kind: str(path) for kind, (path, _) in files.items()}
+    reader_left = None
+    # Printed before the files appear: if that fails, nothing was done.
+    with written_whole(dict(files.values())):
+        try:
+            _print(found, paths, as_json)
+        except BrokenPipeError as error:  # such as `head`, which has seen enough; files are wanted
+            reader_left = error
+    if reader_left is not None:
+        raise reader_left
+
+
+def _allow_many_files() -> None:
+    """Raises the number of files that may be open, which is a thousand where nobody cared."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # not every system lets it be without limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _print(found: Census, paths: dict[str, str], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(found.to_dict() | {"files": files}))
+        click.echo(json.dumps(found.to_dict() | {"files": paths}))
     else:
-        _print_report(found, files)
+        _print_report(found, paths)
 
 
 def _from_environment(option: str) -> bool:
@@ -136,8 +160,16 @@ def _from_environment(option: str) -> bool:
 
 def _secret(key: str | None) -> bytes | None:
     if key is None or not key.startswith("@"):
-        return None if key is None else key.encode()
-    return Path(key[1:]).read_bytes().strip()
+        return None if key is None else os.fsencode(key)
+    try:
+        with open(key[1:], "rb") as stream:
+            secret = stream.read(_LONGEST_KEY + 1)
+    except (OSError, ValueError) as error:  # a name may have a NUL
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise click.ClickException(f"--key {key}: cannot be read ({reason})") from error
+    if len(secret) > _LONGEST_KEY:
+        raise click.ClickException(f"--key {key}: more than {_LONGEST_KEY} bytes; not a secret")
+    return secret.strip()
 
 
 @contextmanager
@@ -166,12 +198,10 @@ def _progress_bar() -> Iterator[Progress | None]:
         yield lambda done, total: bar.update(task, completed=done * 4096, total=total * 4096)
 
 
-def _save(
+def _files(
     found: Census, export: Path | None, secret: bytes | None, picture: Path | None
-) -> dict[str, str]:
-    """Writes what was asked for, all or nothing; the paths by what they are."""
-    from esxcore.datafile import write_whole
-
+) -> dict[str, tuple[Path, bytes]]:
+    """Path and content of what was asked for, by what it is."""
     files: dict[str, tuple[Path, bytes]] = {}
     if export is not None:
         files["export"] = (export, found.trace_bytes(secret))
@@ -180,8 +210,7 @@ def _save(
         from esxcore.plot import draw_census, png_bytes
 
         files["picture"] = (picture, png_bytes(draw_census(found)))
-    write_whole(dict(files.values()))
-    return {kind: str(path) for kind, (path, _) in files.items()}
+    return files
 
 
 def _print_report(found: Census, files: dict[str, str]) -> None:
@@ -209,7 +238,7 @@ def _print_report(found: Census, files: dict[str, str]) -> None:
             ],
         )
     for kind, path in files.items():
-        click.echo(f"{kind + ':':<10} {path}")
+        click.echo(f"{kind + ':':<10} {visible(path)}")
 
 
 def _heading(found: Census) -> str:
@@ -219,7 +248,7 @@ def _heading(found: Census) -> str:
         "hash128": "matches by 128-bit hashes, bytes not compared",
         "given": "matches as the traces have them",
     }[found.verify]
-    salt = found.salt if isinstance(found.salt, str) else ",".join(found.salt)
+    salt = found.salt if isinstance(found.salt, str) else visible(",".join(found.salt))
     domains = "" if salt == "none" else f"; salt {salt}"
     return f"{images} {'image' if images == 1 else 'images'}, {how}{domains}; sizes in MiB"
 
@@ -258,8 +287,8 @@ def _live(found: Census) -> str:
             continue
         kind = "guest memory of QEMU" if facts["format"] == "qemu" else "present pages"
         lines.append(
-            f"{image.path}: {kind}; left out {mib_text(facts['absent_pages'])} MiB absent and"
-            f" {mib_text(facts['swapped_pages'])} MiB swapped"
+            f"{visible(image.path)}: {kind}; left out {mib_text(facts['absent_pages'])} MiB absent"
+            f" and {mib_text(facts['swapped_pages'])} MiB swapped"
         )
         if facts["zero_mapped_pages"]:
             lines.append(
@@ -314,7 +343,7 @@ def _top(found: Census) -> str:
         what = "a content" if content.begins_with is None else f"begins {content.begins_with}"
         if content.is_uniform and content.begins_with is not None:
             what = f"all 0x{content.begins_with[:2].upper()}"
-        where = f"{content.path} page {content.page}"
+        where = f"{visible(content.path)} page {content.page}"
         images = "1 image" if content.images == 1 else f"{content.images} images"
         lines.append(
             f"  {mib_text(content.reclaimed_pages):>10} MiB  {what}, first at {where}, {images}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,42 @@ def check_folder(folder: Path, what: str) -> None:
         raise click.ClickException(f"{what}: {existing} cannot be written to")
 
 
+def check_targets(targets: Mapping[str, Path | None], sources: Sequence[Path]) -> None:
+    """Refuses, before the work, files that cannot be written or that something else would lose.
+
+    `targets` are named by their options, None where not asked for; a target may replace an ordinary
+    file, but none of `sources`, no device or pipe, and not another target.
+    """
+    wanted = {name: path for name, path in targets.items() if path is not None}
+    for name, path in wanted.items():
+        what = f"{name} {path}"
+        if not path.parent.exists():
+            raise click.ClickException(f"{what}: there is no folder {path.parent}")
+        check_folder(path.parent, what)
+        if path.exists() and not path.is_file():
+            found = "a folder" if path.is_dir() else "a device or pipe"
+            raise click.ClickException(f"{what}: it is {found}; expected the name of a file")
+        if any(_is_same(path, source) for source in sources):
+            raise click.ClickException(f"{what}: it is a source, which would be lost")
+    if len({path.resolve() for path in wanted.values()}) < len(wanted):
+        raise click.ClickException(f"{' and '.join(wanted)}: the same file; expected two")
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them is not there
+        return False
+
+
+def visible(text: str) -> str:
+    """The text on one line: what is not printable, such as a line break in a name, is escaped."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def mib_text(pages: float) -> str:
     """A number of pages in MiB, with one digit."""
     return f"{pages / _PAGES_PER_MIB:,.1f}"
@@ -59,10 +95,14 @@ def print_table(
         table.add_column(heading, justify="right", no_wrap=True)
     for position, (name, *cells) in enumerate(rows):
         apart = last > 0 and position == len(rows) - last - 1
-        table.add_row(Text(name), *cells, end_section=apart)
+        table.add_row(Text(visible(name)), *cells, end_section=apart)
     console = Console(highlight=False, soft_wrap=True)
     # As wide as the table, whatever the terminal: rich would sooner drop names.
     free = console.options.update(max_width=_WIDEST_TABLE)
     console.width = Measurement.get(console, free, table).maximum
-    console.print(title, markup=False)
-    console.print(table)
+    # Not by rich itself, which ends the process when whoever reads along leaves.
+    with console.capture() as captured:
+        console.print(title, markup=False)
+        console.print(table)
+    console.file.write(captured.get())
+    console.file.flush()

@@ -35,6 +35,12 @@ pub enum Error {
     /// A file without bytes.
     #[error("the file is empty")]
     Empty,
+    /// The operating system could not open the file.
+    #[error("it cannot be opened: {reason}")]
+    NotOpened {
+        /// What the system said.
+        reason: String,
+    },
     /// The operating system could not read the file.
     #[error("reading at byte {offset} failed: {reason}")]
     Unreadable {
@@ -262,6 +268,15 @@ impl Error {
             return Err(Self::OutOfRange { first, count: count.max(1), pages });
         }
         Ok(())
+    }
+
+    /// The fact that an operating system error stands for, met while opening.
+    #[must_use]
+    pub fn from_opening(error: &io::Error) -> Self {
+        match Self::from_io(error, 0) {
+            Self::Unreadable { reason, .. } => Self::NotOpened { reason },
+            fact => fact,
+        }
     }
 
     /// The fact that an operating system error stands for, met at byte `offset`.

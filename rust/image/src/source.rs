@@ -47,12 +47,12 @@ impl Source {
     /// # Errors
     ///
     /// [`Error::Missing`], [`Error::NoPermission`], [`Error::Directory`], [`Error::NotAFile`], [`Error::Empty`] or
-    /// [`Error::Unreadable`], all without the path.
+    /// [`Error::NotOpened`], all without the path.
     pub fn open(path: &Path) -> Result<Self, Error> {
         // Before opening, because opening a pipe waits for somebody to write into it.
-        let metadata = fs::metadata(path).map_err(|error| Error::from_io(&error, 0))?;
+        let metadata = fs::metadata(path).map_err(|error| Error::from_opening(&error))?;
         regular(metadata.file_type())?;
-        let file = File::open(path).map_err(|error| Error::from_io(&error, 0))?;
+        let file = File::open(path).map_err(|error| Error::from_opening(&error))?;
         let len = file.metadata().map_err(|error| Error::from_io(&error, 0))?.len();
         if len == 0 { Err(Error::Empty) } else { Ok(Self::File { file, len }) }
     }
