@@ -65,4 +65,5 @@ def _piece(label: str, number: int) -> bytes:
 if __name__ == "__main__":
     here = Planted(sys.argv[1])
     print(here.address, flush=True)
-    sys.stdin.read()
+    for _ in sys.stdin:
+        print("done", flush=True)

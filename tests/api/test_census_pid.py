@@ -81,7 +81,14 @@ def child_of(label: str) -> Iterator[Child]:
     ) as process:
         assert process.stdout is not None
         assert process.stdin is not None
-        yield Child(process.pid, label, int(process.stdout.readline()))
+        address = int(process.stdout.readline())
+        for _ in range(3):  # it takes memory for its input when it first reads
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+        while "State:\tS" not in Path(f"/proc/{process.pid}/status").read_text():
+            os.sched_yield()
+        yield Child(process.pid, label, address)
         process.stdin.close()
 
 

@@ -71,7 +71,19 @@ impl Planted {
         let lines = BufReader::new(child.stdout.take().unwrap());
         let mut planted = Self { child, lines, address: 0 };
         planted.address = planted.line().parse().unwrap();
+        planted.settle();
         planted
+    }
+
+    /// Lets the child go once round its loop and fall asleep: it takes memory for its input when it first reads.
+    fn settle(&mut self) {
+        for _ in 0..3 {
+            self.tell("nothing");
+        }
+        let state = || fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        while !state().contains("State:\tS") {
+            std::thread::yield_now();
+        }
     }
 
     fn line(&mut self) -> String {
