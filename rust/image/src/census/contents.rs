@@ -23,6 +23,8 @@ pub struct Part {
 pub struct Contents {
     ids: Vec<u32>,
     parts: Vec<Part>,
+    /// Number of the first page of each image.
+    starts: Vec<u32>,
     numbers: u32,
 }
 
@@ -57,7 +59,12 @@ impl Contents {
             }
         }
         let numbers = renumber(&mut [&mut ids], 0) + 1;
-        Ok(Self { ids, parts, numbers })
+        let starts = parts.iter().scan(0, |next, part| {
+            let start = *next;
+            *next += part.pages;
+            Some(start)
+        });
+        Ok(Self { ids, starts: starts.collect(), parts, numbers })
     }
 
     /// The number of each page's content.
@@ -107,21 +114,17 @@ impl Contents {
         })
     }
 
-    /// The image of a page and its number there.
+    /// The image of a page and its number there. Cost: a binary search.
     ///
     /// # Panics
     ///
     /// If there is no such page.
     #[must_use]
     pub fn place(&self, page: u32) -> (usize, u32) {
-        let mut rest = page;
-        for (image, part) in self.parts.iter().enumerate() {
-            if rest < part.pages {
-                return (image, rest);
-            }
-            rest -= part.pages;
-        }
-        panic!("page {page} of {}", self.ids.len());
+        assert!((page as usize) < self.ids.len(), "page {page} of {}", self.ids.len());
+        // Of images that begin with the same number only the last has pages.
+        let image = self.starts.partition_point(|start| *start <= page) - 1;
+        (image, page - self.starts[image])
     }
 }
 
@@ -167,6 +170,14 @@ mod tests {
             assert_eq!(contents.ids(), [1, 0, 2, 3, 0, 3, 2, 2]);
             assert_eq!(contents.numbers(), 4);
         }
+    }
+
+    #[test]
+    fn a_page_is_in_the_image_that_has_it() {
+        let parts = [0, 2, 0, 0, 1, 3, 0].map(|pages| part(pages, 0, 0)).to_vec();
+        let contents = Contents::new(vec![0; 6], parts).expect("fits");
+        let places: Vec<_> = (0..6).map(|page| contents.place(page)).collect();
+        assert_eq!(places, [(1, 0), (1, 1), (4, 0), (5, 0), (5, 1), (5, 2)]);
     }
 
     #[test]
