@@ -49,33 +49,51 @@ impl Kernel {
         }
     }
 
-    /// The hashes of `N` pages, read in step.
+    /// The hashes of `N` pages, read in step; nothing if all of them read zero and `zeros` says to look.
     #[must_use]
-    pub fn hash<const N: usize>(self, pages: [&Page; N], seed: u64) -> [u64; N] {
+    pub fn hash<const N: usize>(self, pages: [&Page; N], seed: u64, zeros: Zeros) -> Option<[u64; N]> {
+        let may_be_zero = zeros == Zeros::Find && pages.iter().all(|page| begins_with_zeros(page));
         #[cfg(target_arch = "x86_64")]
         if self == Self::Aes && self.is_supported() {
-            return aes(pages, seed);
+            return aes(pages, seed, may_be_zero);
+        }
+        if may_be_zero && are_zero(pages) {
+            return None;
         }
         if N > 1 {
             black_box(are_zero(pages)); // only to have the pages read in step
         }
-        pages.map(|page| xxh3_64_with_seed(page, seed))
+        Some(pages.map(|page| xxh3_64_with_seed(page, seed)))
     }
+}
+
+/// What becomes of pages that read zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zeros {
+    /// They are looked for first: they are common, and a test finds them faster than hashing. Most pages that begin with a
+    /// line of zeros are zero.
+    Find,
+    /// They are hashed like others.
+    Hash,
 }
 
 /// Only called where the processor has AES rounds and AVX.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
-fn aes<const N: usize>(pages: [&Page; N], seed: u64) -> [u64; N] {
+fn aes<const N: usize>(pages: [&Page; N], seed: u64, may_be_zero: bool) -> Option<[u64; N]> {
     // SAFETY: the only caller has just asked the processor for the features that the callee needs. The callee itself is
     // safe code. `bench/` measures it against XXH3; the tests of this room run under a memory checker.
-    unsafe { x86::hash(pages, seed) }
+    unsafe { x86::hash(pages, seed, may_be_zero) }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::{__m128i, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_set_epi64x};
+    use std::arch::x86_64::{
+        __m128i, __m256, _mm_aesenc_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm256_castps_si256,
+        _mm256_or_ps, _mm256_setzero_ps, _mm256_testz_si256,
+    };
 
+    use super::LINE;
     use crate::types::{PAGE_SIZE, Page};
 
     const BLOCK: usize = 16;
@@ -86,9 +104,14 @@ mod x86 {
         [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344, 0x2409_3822_299F_31D0, 0x082E_FA98_EC4E_6C89];
     const END: i64 = 0x4528_21E6_38D0_1377;
 
+    #[target_feature(enable = "aes,avx")]
+    pub fn hash<const N: usize>(pages: [&Page; N], seed: u64, may_be_zero: bool) -> Option<[u64; N]> {
+        if may_be_zero && are_zero(pages) { None } else { Some(hash_all(pages, seed)) }
+    }
+
     #[allow(clippy::needless_range_loop)] // by index, not by iterator: so all states stay in registers
     #[target_feature(enable = "aes,avx")]
-    pub fn hash<const N: usize>(pages: [&Page; N], seed: u64) -> [u64; N] {
+    fn hash_all<const N: usize>(pages: [&Page; N], seed: u64) -> [u64; N] {
         let pages: [&[[[u8; BLOCK]; CHAINS]; ROUNDS]; N] = pages.map(|page| zerocopy::transmute_ref!(page));
         let mut states = [STARTS.map(|start| _mm_set_epi64x(start, seed as i64)); N];
         for round in 0..ROUNDS {
@@ -100,6 +123,25 @@ mod x86 {
             }
         }
         states.map(|chains| finish(chains, seed))
+    }
+
+    /// As the function of that name outside, half a line at a time: a page is so few instructions that more of its lines
+    /// are on their way together.
+    #[allow(clippy::needless_range_loop)] // as above
+    #[target_feature(enable = "avx")]
+    fn are_zero<const N: usize>(pages: [&Page; N]) -> bool {
+        let pages: [&[[[u8; LINE / 2]; 2]; PAGE_SIZE / LINE]; N] =
+            pages.map(|page| zerocopy::transmute_ref!(page));
+        let mut seen = [_mm256_setzero_ps(); 2];
+        for line in 0..PAGE_SIZE / LINE {
+            for page in 0..N {
+                for half in 0..2 {
+                    seen[half] = _mm256_or_ps(seen[half], load_half(pages[page][line][half]));
+                }
+            }
+        }
+        let seen = _mm256_castps_si256(_mm256_or_ps(seen[0], seen[1]));
+        _mm256_testz_si256(seen, seen) == 1
     }
 
     /// Joins the chains of a page, unlike each other, and spreads the state over all its bits.
@@ -115,26 +157,29 @@ mod x86 {
     fn load(block: [u8; BLOCK]) -> __m128i {
         zerocopy::transmute!(block)
     }
+
+    #[target_feature(enable = "avx")]
+    fn load_half(line: [u8; LINE / 2]) -> __m256 {
+        zerocopy::transmute!(line)
+    }
 }
 
 /// Whether the first line of a page is zero.
-pub fn begins_with_zeros(page: &Page) -> bool {
-    line(page, 0) == 0
+fn begins_with_zeros(page: &Page) -> bool {
+    let words = page[..LINE].as_chunks::<8>().0.iter();
+    words.fold(0, |seen, word| seen | u64::from_ne_bytes(*word)) == 0
 }
 
-/// Which of these pages read zero everywhere; read in step, in full.
-pub fn are_zero<const N: usize>(pages: [&Page; N]) -> [bool; N] {
-    let mut seen = [0; N];
+/// Whether all of these pages read zero everywhere; read in step, in full.
+fn are_zero<const N: usize>(pages: [&Page; N]) -> bool {
+    let mut seen = [0; 2];
     for at in 0..PAGE_SIZE / LINE {
-        for (seen, page) in seen.iter_mut().zip(pages) {
-            *seen |= line(page, at);
+        for page in pages {
+            for pair in page[at * LINE..][..LINE].as_chunks::<8>().0.as_chunks::<2>().0 {
+                seen[0] |= u64::from_ne_bytes(pair[0]);
+                seen[1] |= u64::from_ne_bytes(pair[1]);
+            }
         }
     }
-    seen.map(|seen| seen == 0)
-}
-
-/// The words of a line, or-ed.
-fn line(page: &Page, at: usize) -> u64 {
-    let words = page.as_chunks::<8>().0[at * 8..][..8].iter();
-    words.fold(0, |seen, word| seen | u64::from_ne_bytes(*word))
+    seen == [0; 2]
 }

@@ -11,7 +11,7 @@ mod kernel;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use kernel::Kernel;
+use kernel::{Kernel, Zeros};
 
 use crate::config::SharingConfig;
 use crate::rng::mix;
@@ -64,7 +64,8 @@ impl PageHasher {
     }
 
     fn with_kernel(kernel: Kernel, seed: u64, mask: u64) -> Self {
-        let [zero] = kernel.hash([&ZERO_PAGE], seed);
+        let hash = kernel.hash([&ZERO_PAGE], seed, Zeros::Hash);
+        let [zero] = hash.expect("pages are hashed, zero or not");
         Self { kernel, seed, mask, zero }
     }
 
@@ -113,13 +114,10 @@ impl PageHasher {
         }
     }
 
-    /// Zero pages are common, and a test finds them faster than hashing; most pages that begin with zeros are zero.
     fn hash_in_step<const N: usize>(&self, pages: [&Page; N]) -> [PageHash; N] {
-        let begin_with_zeros = pages.iter().all(|page| kernel::begins_with_zeros(page));
-        if begin_with_zeros && kernel::are_zero(pages) == [true; N] {
+        let Some(hashes) = self.kernel.hash(pages, self.seed, Zeros::Find) else {
             return [self.found(self.zero, true); N];
-        }
-        let hashes = self.kernel.hash(pages, self.seed);
+        };
         std::array::from_fn(|at| {
             let is_zero = hashes[at] == self.zero && PageView::Bytes(pages[at]).is_zero();
             self.found(hashes[at], is_zero)
@@ -208,7 +206,7 @@ mod tests {
     #[test]
     fn seeds_make_other_hashes() {
         for kernel in supported() {
-            let [one, other] = [1, 2].map(|seed| kernel.hash([&[7; PAGE_SIZE]], seed));
+            let [one, other] = [1, 2].map(|seed| kernel.hash([&[7; PAGE_SIZE]], seed, Zeros::Find));
             assert_ne!(one, other);
         }
     }
