@@ -213,17 +213,20 @@ impl FrameTable {
         true
     }
 
-    /// One more pmap entry names a shared machine page.
-    pub fn add_reference(&mut self, mpn: Mpn) {
+    /// So many more pmap entries name a shared machine page.
+    pub fn add_references(&mut self, mpn: Mpn, more: u32) {
+        if more == 0 {
+            return;
+        }
         // Most references go to pages that have very many: those cost one look-up in the overflow table.
         let count = self.count_field(mpn);
         if count == OVERFLOWED {
-            *self.overflow.entry(mpn).or_insert(OVERFLOWED) += 1;
+            *self.overflow.entry(mpn).or_insert(OVERFLOWED) += more;
         } else {
-            self.set_count(mpn, count + 1);
+            self.set_count(mpn, count + more);
         }
-        self.totals.reclaimed_pages += 1;
-        self.add_shared(mpn, if count == 1 { 2 } else { 1 });
+        self.totals.reclaimed_pages += u64::from(more);
+        self.add_shared(mpn, i64::from(more) + i64::from(count == 1));
     }
 
     /// One pmap entry less names a shared machine page; the last one takes the frame along. Returns how many are left.
@@ -423,8 +426,10 @@ mod tests {
     fn counts_overflow_and_come_back() {
         let mut table = table(2);
         table.insert_shared(Mpn(1), 5, true);
+        table.add_references(Mpn(1), 0);
+        assert_eq!((table.count(Mpn(1)), table.totals().shared_pages), (1, 0));
         for count in 2..70_000 {
-            table.add_reference(Mpn(1));
+            table.add_references(Mpn(1), 1);
             assert_eq!(table.count(Mpn(1)), count);
         }
         assert_eq!(table.overflow.len(), 1);
@@ -436,6 +441,23 @@ mod tests {
         assert_eq!((table.totals().shared_pages, table.totals().zero_pages), (0, 0));
         assert_eq!(table.drop_reference(Mpn(1)), 0);
         assert_eq!(table.totals(), Totals::default());
+    }
+
+    #[test]
+    fn references_added_together_or_one_by_one_are_the_same() {
+        for (first, then) in [(1, 1), (5, 65_528), (65_534, 1), (65_533, 65_000), (1, 200_000), (70_000, 3)] {
+            let [mut together, mut alone] = [table(2), table(2)];
+            for (table, steps) in [(&mut together, 1), (&mut alone, first)] {
+                table.insert_shared(Mpn(0), 5, true);
+                (0..steps).for_each(|_| table.add_references(Mpn(0), first / steps));
+            }
+            together.add_references(Mpn(0), then);
+            (0..then).for_each(|_| alone.add_references(Mpn(0), 1));
+            assert_eq!(together.count(Mpn(0)), 1 + first + then);
+            assert_eq!(together.count(Mpn(0)), alone.count(Mpn(0)));
+            assert_eq!(together.totals(), alone.totals());
+            assert_eq!(together.overflow, alone.overflow);
+        }
     }
 
     #[test]

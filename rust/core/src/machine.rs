@@ -61,6 +61,13 @@ impl Machine {
         debug_assert!(was_allocated, "I1: machine page {} was free already", mpn.0);
     }
 
+    /// Gives pages back, no page twice.
+    pub fn free_all(&mut self, mpns: impl Iterator<Item = Mpn>) {
+        let mut given = 0;
+        let free = self.free.insert_all(mpns.map(|mpn| mpn.0).inspect(|_| given += 1));
+        debug_assert_eq!(given, free, "I1: some machine pages were free already");
+    }
+
     /// Whether the set of free pages contradicts itself nowhere.
     #[must_use]
     pub fn is_consistent(&self) -> bool {

@@ -79,21 +79,36 @@ impl PageSet {
 
     /// Adds a number below the length; returns whether it was new.
     pub fn insert(&mut self, page: u32) -> bool {
-        if page >= self.len || self.contains(page) {
-            return false;
+        self.insert_all(std::iter::once(page)) == 1
+    }
+
+    /// Adds numbers, those below the length; returns how many were new. What falls into the same word one after the other
+    /// costs little more than one.
+    pub fn insert_all(&mut self, pages: impl Iterator<Item = u32>) -> u32 {
+        let (before, len) = (self.count, self.len);
+        let (mut place, mut bits) = (0, 0);
+        for page in pages.filter(|page| *page < len) {
+            if page as usize / 64 != place {
+                self.insert_bits(place, bits);
+                (place, bits) = (page as usize / 64, 0);
+            }
+            bits |= 1 << (page % 64);
         }
-        let mut place = page as usize;
+        self.insert_bits(place, bits);
+        self.count - before
+    }
+
+    fn insert_bits(&mut self, mut place: usize, mut bits: u64) {
+        self.count += (bits & !self.levels[0][place]).count_ones();
         for level in &mut self.levels {
-            let word = &mut level[place / 64];
-            let was_empty = *word == 0;
-            *word |= 1 << (place % 64);
+            let was_empty = level[place] == 0;
+            level[place] |= bits;
             if !was_empty {
                 break;
             }
+            bits = u64::from(bits != 0) << (place % 64);
             place /= 64;
         }
-        self.count += 1;
-        true
     }
 
     /// The members, 64 numbers a word, lowest bit first.
@@ -152,6 +167,12 @@ mod tests {
                     // Half of the removals take the lowest, as an allocator does.
                     let page = if page % 2 == 0 { set.lowest().unwrap_or(page) } else { page };
                     prop_assert_eq!(set.remove(page), model.remove(&page));
+                }
+                if page % 5 == 0 {
+                    // Neighbours, and some far away.
+                    let several = (page..page + 70).chain([page / 2, page, 0]);
+                    let new: Vec<u32> = several.clone().filter(|page| *page < len && model.insert(*page)).collect();
+                    prop_assert_eq!(set.insert_all(several) as usize, new.len());
                 }
                 prop_assert_eq!(set.lowest(), model.first().copied());
                 prop_assert_eq!(set.count() as usize, model.len());

@@ -103,7 +103,7 @@ fn level_stat(facts: &mut Facts, name: &str) {
 /// The first `N` pages in the scan order of a virtual machine of 10 pages that is the first of its host.
 fn first_picks<const N: usize>() -> [u32; N] {
     let mut walk = Walk::new(SharingConfig::default().order, &tokens().config().seed, 0, 10);
-    std::array::from_fn(|_| walk.step().0)
+    std::array::from_fn(|_| walk.step(1).start)
 }
 
 #[test]

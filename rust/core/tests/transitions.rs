@@ -257,3 +257,49 @@ fn the_traced_bit_survives_everything_that_moves_a_page() {
     assert!(traced(memory));
     assert_eq!(memory.entry(vm, Ppn(1)).state(), State::Private(Mpn(50)));
 }
+
+/// Zero pages of one virtual machine, the first of them shared, every fifth with a hint and one ineligible.
+fn zero_pages(kind: ContentKind) -> (Memory, VmId) {
+    let mut memory = Memory::new(&config(kind, 200, 1, u64::MAX)).unwrap();
+    let vm = memory.add_vm(180, 0, &mut || Ok(())).unwrap();
+    (0..180).for_each(|ppn| memory.zero_fill(vm, Ppn(ppn)).unwrap());
+    let hash = memory.hash(vm, Mpn(0));
+    memory.publish(vm, Ppn(0), hash).unwrap();
+    (5..180).step_by(5).for_each(|ppn| memory.leave_hint(vm, Ppn(ppn), hash).unwrap());
+    memory.exclude(vm, Ppn(7)).unwrap();
+    (memory, vm)
+}
+
+/// What merging changes.
+fn merged(memory: &Memory, vm: VmId) -> impl PartialEq + std::fmt::Debug + use<> {
+    audit(memory, &mut || Ok(())).unwrap();
+    let entries = memory.vm(vm).pmap().entries().to_vec();
+    let kept = (memory.vm(vm).resident(), memory.vm(vm).ineligible(), memory.frames().totals());
+    (entries, kept, memory.frames().count(Mpn(0)), memory.machine().clone())
+}
+
+#[test]
+fn pages_merged_together_or_one_by_one_are_the_same() {
+    for kind in KINDS {
+        for ppns in [vec![], vec![9], (1..180).collect(), vec![3, 2, 150, 7, 64, 63, 10, 127, 128]] {
+            let [(mut together, vm), (mut alone, _)] = [zero_pages(kind), zero_pages(kind)];
+            together.merge_all(vm, ppns.iter().copied().map(Ppn), Mpn(0)).unwrap();
+            ppns.iter().for_each(|ppn| alone.merge(vm, Ppn(*ppn), Mpn(0)).unwrap());
+            assert_eq!(merged(&together, vm), merged(&alone, vm));
+            assert_eq!(together.frames().count(Mpn(0)) as usize, 1 + ppns.len());
+        }
+    }
+}
+
+#[test]
+fn of_pages_merged_together_all_are_or_none() {
+    for kind in KINDS {
+        let (mut memory, vm) = zero_pages(kind);
+        let before = merged(&memory, vm);
+        let refused = memory.merge_all(vm, [1, 2, 0, 3].map(Ppn).into_iter(), Mpn(0));
+        assert_eq!(refused, Err(Error::WrongState { ppn: 0, found: "shared", expected: "private" }));
+        let refused = memory.merge_all(vm, [1, 2].map(Ppn).into_iter(), Mpn(5)).unwrap_err();
+        assert!(matches!(refused, Error::WrongState { ppn: 1, .. }), "{refused}");
+        assert_eq!(merged(&memory, vm), before);
+    }
+}

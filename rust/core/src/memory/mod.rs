@@ -25,6 +25,9 @@ use crate::pmap::{Entry, Pmap, State};
 use crate::swapfile::SwapFile;
 use crate::types::{Mpn, PageView, Ppn, Pulse, VmId};
 
+/// pmap entries that come from memory together.
+const ENTRIES_PER_LINE: usize = 8;
+
 /// All memory of a host: the machine's pages, what they hold, and who has them.
 #[derive(Debug)]
 pub struct Memory {
@@ -108,6 +111,16 @@ impl VmMemory {
     #[must_use]
     pub fn ineligible(&self) -> u32 {
         self.ineligible
+    }
+
+    /// Changes one entry from `old`, and the totals that follow from it.
+    fn set(&mut self, ppn: Ppn, old: Entry, entry: Entry) {
+        let change = |new: bool, old: bool| i32::from(new) - i32::from(old);
+        let resident = change(entry.state().mpn().is_some(), old.state().mpn().is_some());
+        let ineligible = change(entry.is_ineligible(), old.is_ineligible());
+        self.resident = self.resident.wrapping_add_signed(resident);
+        self.ineligible = self.ineligible.wrapping_add_signed(ineligible);
+        self.pmap.set(ppn, entry);
     }
 }
 
@@ -231,9 +244,10 @@ impl Memory {
         self.vm(vm).pmap.get(ppn)
     }
 
-    /// Asks for the pmap entry of a page and does not wait for it.
-    pub fn prefetch_entry(&self, vm: VmId, ppn: Ppn) {
-        prefetch(&self.vm(vm).pmap.entries()[ppn.index()]);
+    /// Asks for the pmap entries of neighbouring pages and does not wait for them.
+    pub fn prefetch_entries(&self, vm: VmId, first: Ppn, pages: u32) {
+        let entries = &self.vm(vm).pmap.entries()[first.index()..][..pages as usize];
+        entries.iter().step_by(ENTRIES_PER_LINE).chain(entries.last()).for_each(prefetch);
     }
 
     /// What a guest would read from its page.
@@ -338,13 +352,7 @@ impl Memory {
     /// Changes one entry and the totals that follow from it.
     fn set(&mut self, vm: VmId, ppn: Ppn, entry: Entry) {
         let vm = self.vm_mut(vm);
-        let old = vm.pmap.get(ppn);
-        let change = |new: bool, old: bool| i32::from(new) - i32::from(old);
-        let resident = change(entry.state().mpn().is_some(), old.state().mpn().is_some());
-        let ineligible = change(entry.is_ineligible(), old.is_ineligible());
-        vm.resident = vm.resident.wrapping_add_signed(resident);
-        vm.ineligible = vm.ineligible.wrapping_add_signed(ineligible);
-        vm.pmap.set(ppn, entry);
+        vm.set(ppn, vm.pmap.get(ppn), entry);
     }
 
     /// Moves one page to another state.

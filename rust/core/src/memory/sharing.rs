@@ -59,14 +59,39 @@ impl Memory {
     ///
     /// [`Error::WrongState`].
     pub fn merge(&mut self, vm: VmId, ppn: Ppn, into: Mpn) -> Result<(), Error> {
-        let mpn = self.private(vm, ppn)?;
-        let FrameView::Shared { .. } = self.frames.get(into) else {
-            return Err(wrong(ppn, State::Private(into), "to be merged into a shared page"));
-        };
-        debug_assert!(self.content.equal(mpn.index(), into.index()), "I9: merged pages are equal");
-        self.give_up(vm, ppn);
-        self.frames.add_reference(into);
-        self.move_to(vm, ppn, State::Shared(into));
+        self.merge_all(vm, std::iter::once(ppn), into)
+    }
+
+    /// As [`Memory::merge`] for several pages of one virtual machine, no page twice; all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`].
+    pub fn merge_all(
+        &mut self,
+        vm: VmId,
+        ppns: impl Iterator<Item = Ppn> + Clone,
+        into: Mpn,
+    ) -> Result<(), Error> {
+        for ppn in ppns.clone() {
+            let mpn = self.private(vm, ppn)?;
+            let FrameView::Shared { .. } = self.frames.get(into) else {
+                return Err(wrong(ppn, State::Private(into), "to be merged into a shared page"));
+            };
+            debug_assert!(self.content.equal(mpn.index(), into.index()), "I9: merged pages are equal");
+        }
+        let Self { frames, machine, .. } = self;
+        let vm = self.vms[vm.index()].as_mut().expect("its pages were looked at above");
+        let mut merged = 0;
+        machine.free_all(ppns.map(|ppn| {
+            merged += 1;
+            let entry = vm.pmap.get(ppn);
+            let mpn = entry.state().mpn().expect("private as above, and no page comes twice");
+            frames.remove_hint(mpn);
+            vm.set(ppn, entry, entry.with_state(State::Shared(into)));
+            mpn
+        }));
+        frames.add_references(into, merged);
         Ok(())
     }
 

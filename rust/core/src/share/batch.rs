@@ -4,6 +4,7 @@
 //! in flight. A scan changes no content, so hashes and comparisons hold for the whole batch; chains change, so what they
 //! held is only good while nothing was put into them (`Touched`).
 
+use super::Run;
 use crate::hash::PageHash;
 use crate::memory::Memory;
 use crate::pmap::{Entry, State};
@@ -40,8 +41,7 @@ pub enum Before {
 
 impl Candidate {
     /// A page to be scanned: private, resident and eligible.
-    fn new(memory: &Memory, (vm, ppn): (VmId, Ppn)) -> Option<Self> {
-        let entry = memory.entry(vm, ppn);
+    fn new((vm, ppn): (VmId, Ppn), entry: Entry) -> Option<Self> {
         match entry.state() {
             State::Private(mpn) if !entry.is_ineligible() => {
                 let (bare, before) = (PageHash::default(), Before::Nothing);
@@ -60,27 +60,45 @@ impl Candidate {
     }
 }
 
-/// The candidates among the picked pages, ready to be looked up.
-pub fn prepare(memory: &Memory, picks: &[(VmId, Ppn)]) -> Vec<Candidate> {
-    let mut candidates: Vec<Candidate> =
-        picks.iter().filter_map(|pick| Candidate::new(memory, *pick)).collect();
-    // Their own frames are on their way while they are hashed.
-    candidates.iter().for_each(|page| memory.frames().prefetch(page.mpn));
-    hash_all(memory, &mut candidates);
-    memory.frames().fetch_chains(candidates.iter().map(|page| page.hash));
-    for page in &mut candidates {
-        page.before = before(memory, page);
-    }
-    compare_all(memory, &mut candidates);
-    candidates
+/// The candidates of one batch after the other.
+#[derive(Default)]
+pub struct Batch {
+    candidates: Vec<Candidate>,
+    hashes: Vec<PageHash>,
 }
 
-fn hash_all(memory: &Memory, candidates: &mut [Candidate]) {
-    let mut hashes = Vec::with_capacity(candidates.len());
-    memory.hash_all(candidates.iter().map(|page| page.mpn), &mut hashes);
-    for (page, bare) in candidates.iter_mut().zip(hashes) {
-        page.bare = bare;
-        page.hash = bare.salted(memory.salt(page.vm));
+impl Batch {
+    /// Finds the candidates among the picked pages and what they need.
+    pub fn prepare(&mut self, memory: &Memory, runs: &[Run]) {
+        self.candidates.clear();
+        runs.iter().for_each(|run| self.add_run(memory, *run));
+        // Their own frames are on their way while they are hashed.
+        self.candidates.iter().for_each(|page| memory.frames().prefetch(page.mpn));
+        self.hash_all(memory);
+        memory.frames().fetch_chains(self.candidates.iter().map(|page| page.hash));
+        for page in &mut self.candidates {
+            page.before = before(memory, page);
+        }
+        compare_all(memory, &mut self.candidates);
+    }
+
+    /// The candidates, ready to be looked up.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    fn add_run(&mut self, memory: &Memory, run: Run) {
+        let entries = &memory.vm(run.vm).pmap().entries()[run.first.index()..][..run.pages as usize];
+        let pages = (run.first.0..).map(|ppn| (run.vm, Ppn(ppn))).zip(entries);
+        self.candidates.extend(pages.filter_map(|(page, entry)| Candidate::new(page, *entry)));
+    }
+
+    fn hash_all(&mut self, memory: &Memory) {
+        memory.hash_all(self.candidates.iter().map(|page| page.mpn), &mut self.hashes);
+        for (page, bare) in self.candidates.iter_mut().zip(&self.hashes) {
+            page.bare = *bare;
+            page.hash = bare.salted(memory.salt(page.vm));
+        }
     }
 }
 

@@ -17,7 +17,7 @@
 //! A hint is a rumour: it is followed only to read the page again, and following it changes no page.
 
 use super::ScanReport;
-use super::batch::{self, Before, Candidate, Touched};
+use super::batch::{Before, Candidate, Touched};
 use crate::error::Error;
 use crate::frame_table::{FrameView, truncated};
 use crate::memory::Memory;
@@ -46,20 +46,59 @@ impl Match {
 }
 
 /// Scans each page in turn.
-pub fn scan_batch(memory: &mut Memory, picks: &[(VmId, Ppn)], report: &mut ScanReport) {
+pub fn scan_batch(memory: &mut Memory, mut pages: &[Candidate], report: &mut ScanReport) {
     let mut touched = Touched::none();
-    for page in &batch::prepare(memory, picks) {
-        // An earlier candidate may have published this very page, or it came twice.
-        if memory.entry(page.vm, page.ppn) == page.entry {
-            report.hashed += 1;
-            let found = look_up(memory, page, &touched, &mut report.stale_hints);
-            if let Match::Hint(..) | Match::Nothing = found {
-                touched.add(memory.frames().chain(page.hash));
-            }
-            conclude(memory, page, found, report)
-                .unwrap_or_else(|error| unreachable!("the page is private: {error}"));
+    while let Some((page, rest)) = pages.split_first() {
+        pages = rest;
+        if !is_as_before(memory, page) {
+            continue;
+        }
+        report.hashed += 1;
+        let found = look_up(memory, page, &touched, &mut report.stale_hints);
+        if let Match::Hint(..) | Match::Nothing = found {
+            touched.add(memory.frames().chain(page.hash));
+        }
+        let into = if let Match::Shared(into) = found { Some(into) } else { None };
+        conclude(memory, page, found, report)
+            .unwrap_or_else(|error| unreachable!("the page is private: {error}"));
+        if let Some(into) = into {
+            pages = &pages[merge_zeros(memory, page, pages, into, report)..];
         }
     }
+}
+
+/// An earlier candidate may have published this very page, or it came twice.
+fn is_as_before(memory: &Memory, page: &Candidate) -> bool {
+    memory.entry(page.vm, page.ppn) == page.entry
+}
+
+/// Merges the zero pages that come right after a zero page that was merged: they meet the same shared frame, and what was in
+/// the chain before it was looked at for the first of them. Returns how many.
+fn merge_zeros(
+    memory: &mut Memory,
+    first: &Candidate,
+    others: &[Candidate],
+    into: Mpn,
+    report: &mut ScanReport,
+) -> usize {
+    if !first.bare.is_zero {
+        return 0;
+    }
+    let mut last = first.ppn;
+    let alike = others.iter().take_while(|page| {
+        // Ascending, so none comes twice.
+        let goes_on =
+            page.bare.is_zero && page.vm == first.vm && page.ppn > last && is_as_before(memory, page);
+        last = page.ppn;
+        goes_on
+    });
+    let alike = alike.count();
+    memory
+        .merge_all(first.vm, others[..alike].iter().map(|page| page.ppn), into)
+        .unwrap_or_else(|error| unreachable!("the pages are private: {error}"));
+    report.hashed += alike as u64;
+    report.merged += alike as u64;
+    alike
 }
 
 /// What the search would find; without it where the chain is known to hold nothing else.

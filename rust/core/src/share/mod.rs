@@ -14,13 +14,31 @@ mod order;
 
 pub use order::Walk;
 
+use std::ops::Range;
+
+use batch::Batch;
+
 use crate::config::SharingConfig;
 use crate::memory::Memory;
 use crate::rng::Seed;
 use crate::types::{Ppn, VmId};
 
 /// Picks whose cache misses overlap.
-const BATCH: usize = 64;
+const BATCH: u32 = 64;
+
+/// Neighbouring pages of one virtual machine, to be scanned.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    vm: VmId,
+    first: Ppn,
+    pages: u32,
+}
+
+impl Run {
+    fn new(vm: VmId, ppns: &Range<u32>) -> Self {
+        Self { vm, first: Ppn(ppns.start), pages: ppns.end - ppns.start }
+    }
+}
 
 /// What a scan did. `picked = skipped + hashed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,50 +132,54 @@ impl Scanner {
 
     /// Scans the next `picks` pages of one virtual machine.
     pub fn scan_vm(&mut self, memory: &mut Memory, vm: VmId, picks: u32) -> ScanReport {
-        self.scan_in_batches(memory, u64::from(picks), |walks| {
-            let walk = walks[vm.index()].as_mut().expect("every VM that is powered on was added");
-            (vm, walk.step())
-        })
+        self.scan_in_batches(memory, u64::from(picks), |walks, most| Run::new(vm, &on(walks, vm).step(most)))
     }
 
-    /// Scans the next `picks` pages of the host: each time of the virtual machine whose pass has got least far, so that
+    /// Scans the next `picks` pages of the host: each cluster of the virtual machine whose pass has got least far, so that
     /// passes over all of them end together.
     pub fn scan_host(&mut self, memory: &mut Memory, picks: u64) -> ScanReport {
         let walks = (0..=u16::MAX).map(VmId).zip(&self.walks);
         let walks = walks.filter_map(|(vm, walk)| walk.as_ref().map(|walk| (walk.progress(), vm)));
         let Some(mut field) = order::Field::new(walks) else { return ScanReport::default() };
-        self.scan_in_batches(memory, picks, |walks| {
+        self.scan_in_batches(memory, picks, |walks, most| {
             let vm = field.hindmost();
-            let walk = walks[vm.index()].as_mut().expect("every VM that is powered on was added");
-            let ppn = walk.step();
-            walk.count_by_hand();
+            let walk = on(walks, vm);
+            let run = Run::new(vm, &walk.step(most.min(walk.turn())));
+            walk.count_by_hand(run.pages);
             field.advance(walk.progress());
-            (vm, ppn)
+            run
         })
     }
 
     /// Tries to share one page now, whatever the scan order (§4.3: before it would be paged out).
     pub fn share_now(&mut self, memory: &mut Memory, vm: VmId, ppn: Ppn) -> ScanReport {
-        self.scan_in_batches(memory, 1, |_| (vm, ppn))
+        self.scan_in_batches(memory, 1, |_, _| Run { vm, first: ppn, pages: 1 })
     }
 
     fn scan_in_batches(
         &mut self,
         memory: &mut Memory,
         picks: u64,
-        mut next: impl FnMut(&mut [Option<Walk>]) -> (VmId, Ppn),
+        mut next: impl FnMut(&mut [Option<Walk>], u32) -> Run,
     ) -> ScanReport {
         let mut report = ScanReport::default();
         // One batch ahead: the entries of its pages are on their way while the batch before is scanned.
-        let mut batch = vec![];
+        let (mut runs, mut ahead) = (vec![], vec![]);
+        let mut batch = Batch::default();
         loop {
-            let ahead: Vec<_> =
-                (0..(picks - report.picked).min(BATCH as u64)).map(|_| next(&mut self.walks)).collect();
-            ahead.iter().for_each(|(vm, ppn)| memory.prefetch_entry(*vm, *ppn));
-            lookup::scan_batch(memory, &batch, &mut report);
-            report.picked += ahead.len() as u64;
-            batch = ahead;
-            if batch.is_empty() {
+            let mut room = BATCH.min(u32::try_from(picks - report.picked).unwrap_or(BATCH));
+            while room > 0 {
+                let run = next(&mut self.walks, room);
+                memory.prefetch_entries(run.vm, run.first, run.pages);
+                room -= run.pages;
+                report.picked += u64::from(run.pages);
+                ahead.push(run);
+            }
+            batch.prepare(memory, &runs);
+            lookup::scan_batch(memory, batch.candidates(), &mut report);
+            std::mem::swap(&mut runs, &mut ahead);
+            ahead.clear();
+            if runs.is_empty() {
                 break;
             }
         }
@@ -165,4 +187,9 @@ impl Scanner {
         self.totals.add(&report);
         report
     }
+}
+
+/// The walk over a virtual machine that was added.
+fn on(walks: &mut [Option<Walk>], vm: VmId) -> &mut Walk {
+    walks[vm.index()].as_mut().expect("every VM that is powered on was added")
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::config::ScanOrder;
 use crate::rng::{Permutation, Seed, Stream, mix};
-use crate::types::{Ppn, VmId};
+use crate::types::VmId;
 
 /// Pages of a cluster, at most: 64 KiB, along which the processor reads ahead.
 const CLUSTER_PAGES: u32 = 16;
@@ -43,13 +43,17 @@ impl Walk {
         Self { pages, picked: 0, by_hand: 0, way }
     }
 
-    /// The next page.
-    pub fn step(&mut self) -> Ppn {
-        self.picked += 1;
-        Ppn(match &mut self.way {
-            Way::Draws(stream) => stream.below(self.pages),
-            Way::Passes(passes) => passes.step(),
-        })
+    /// The next pages, neighbours: at least one, at most `most`, and never past the end of a cluster.
+    pub fn step(&mut self, most: u32) -> Range<u32> {
+        let run = match &mut self.way {
+            Way::Draws(stream) => {
+                let drawn = stream.below(self.pages);
+                drawn..drawn + 1
+            }
+            Way::Passes(passes) => passes.step(most),
+        };
+        self.picked += u64::from(run.end - run.start);
+        run
     }
 
     /// Pages picked so far.
@@ -64,15 +68,35 @@ impl Walk {
         self.picked / u64::from(self.pages)
     }
 
-    /// How far hand scans have got.
+    /// How far hand scans have got, in whole clusters of each pass.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress { picked: self.by_hand, pages: self.pages }
+        let begun = self.in_pass() % self.cluster();
+        Progress { picked: self.by_hand - u64::from(begun), pages: self.pages }
     }
 
-    /// Counts a pick by a hand scan.
-    pub fn count_by_hand(&mut self) {
-        self.by_hand += 1;
+    /// Picks by hand until it has got further: what is left of a cluster, or of the pass.
+    #[must_use]
+    pub fn turn(&self) -> u32 {
+        let (done, cluster) = (self.in_pass(), self.cluster());
+        (cluster - done % cluster).min(self.pages - done)
+    }
+
+    /// Counts picks of a hand scan.
+    pub fn count_by_hand(&mut self, picks: u32) {
+        self.by_hand += u64::from(picks);
+    }
+
+    /// What hand scans have picked in their pass in progress.
+    fn in_pass(&self) -> u32 {
+        (self.by_hand % u64::from(self.pages)) as u32
+    }
+
+    fn cluster(&self) -> u32 {
+        match &self.way {
+            Way::Passes(passes) => passes.cluster,
+            Way::Draws(_) => 1,
+        }
     }
 
     /// Begins as far as another walk is, so that neither waits for the other.
@@ -106,10 +130,16 @@ impl Passes {
         Self { key, pages, cluster, begun: 0, order, taken: clusters, left: 0..0 }
     }
 
-    fn step(&mut self) -> u32 {
-        if let Some(ppn) = self.left.next() {
-            return ppn;
+    fn step(&mut self, most: u32) -> Range<u32> {
+        if self.left.is_empty() {
+            self.left = self.next_cluster();
         }
+        let begin = self.left.start;
+        self.left.start = self.left.end.min(begin.saturating_add(most.max(1)));
+        begin..self.left.start
+    }
+
+    fn next_cluster(&mut self) -> Range<u32> {
         if self.taken == self.pages.div_ceil(self.cluster) {
             self.order = Permutation::new(self.taken, self.key.wrapping_add(mix(self.begun)));
             self.begun += 1;
@@ -117,12 +147,11 @@ impl Passes {
         }
         let first = self.order.at(self.taken) * self.cluster;
         self.taken += 1;
-        self.left = first + 1..first + self.cluster.min(self.pages - first);
-        first
+        first..first + self.cluster.min(self.pages - first)
     }
 }
 
-/// Passes done by hand, as an exact fraction.
+/// Passes done by hand, as an exact fraction; of a pass in progress whole clusters count.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     picked: u64,
@@ -183,7 +212,7 @@ mod tests {
 
     fn passes(pages: u32) -> [Vec<u32>; 3] {
         let mut walk = Walk::new(ScanOrder::Permutation, &Seed([1; 32]), 0, pages);
-        let passes = std::array::from_fn(|_| (0..pages).map(|_| walk.step().0).collect());
+        let passes = std::array::from_fn(|_| (0..pages).flat_map(|_| walk.step(1)).collect());
         assert_eq!(walk.passes(), 3);
         passes
     }
@@ -229,25 +258,78 @@ mod tests {
     fn independent_draws_miss_pages_as_theory_says() {
         let seed = Seed([1; 32]);
         let mut walk = Walk::new(ScanOrder::Draws, &seed, 0, 10_000);
-        let met: std::collections::HashSet<u32> = (0..10_000).map(|_| walk.step().0).collect();
+        let met: std::collections::HashSet<u32> = (0..10_000).flat_map(|_| walk.step(16)).collect();
         // 1 - 1/e of the pages, give or take five standard deviations of 0.0031.
         assert!((met.len() as f64 / 10_000.0 - 0.6321).abs() < 0.0155, "{}", met.len());
     }
 
-    #[test]
-    fn walks_of_all_sizes_end_their_pass_together() {
-        let seed = Seed([1; 32]);
-        let sizes = [10u32, 1000, 1, 400];
-        let mut walks: Vec<Walk> =
-            sizes.iter().map(|n| Walk::new(ScanOrder::Permutation, &seed, 0, *n)).collect();
-        let starts = walks.iter().zip(0..).map(|(walk, vm)| (walk.progress(), VmId(vm)));
-        let mut field = Field::new(starts).expect("four walks");
-        for _ in 0..sizes.iter().sum::<u32>() {
-            let walk = &mut walks[field.hindmost().index()];
-            walk.step();
-            walk.count_by_hand();
-            field.advance(walk.progress());
+    /// One pass over virtual machines of these sizes by hand, `most` pages at a time.
+    fn side_by_side(sizes: &[u32], most: u32) -> Vec<(VmId, u32)> {
+        let walk = |(size, serial)| Walk::new(ScanOrder::Permutation, &Seed([1; 32]), serial, size);
+        let mut walks: Vec<Walk> = sizes.iter().copied().zip(0..).map(walk).collect();
+        let mut left: u32 = sizes.iter().sum();
+        let mut picks = vec![];
+        while left > 0 {
+            // A field of its own for each call, as scans have.
+            let mut field = Field::new((0..).map(VmId).zip(&walks).map(|(vm, walk)| (walk.progress(), vm)));
+            let field = field.as_mut().expect("some walks");
+            let mut now = most.min(left);
+            left -= now;
+            while now > 0 {
+                let vm = field.hindmost();
+                let walk = &mut walks[vm.index()];
+                let run = walk.step(now.min(walk.turn()));
+                walk.count_by_hand(run.len() as u32);
+                field.advance(walk.progress());
+                now -= run.len() as u32;
+                picks.extend(run.map(|ppn| (vm, ppn)));
+            }
         }
         assert!(walks.iter().all(|walk| walk.passes() == 1 && walk.picked() == u64::from(walk.pages)));
+        picks
+    }
+
+    #[test]
+    fn walks_of_all_sizes_end_their_pass_together_however_it_is_cut() {
+        let sizes = [10u32, 1000, 1, 400, 5003, 4096, 20_000];
+        let whole = side_by_side(&sizes, u32::MAX);
+        for most in [1, 2, 15, 16, 17, 1000] {
+            assert_eq!(side_by_side(&sizes, most), whole, "in parts of {most}");
+        }
+        let mut picks = whole;
+        picks.sort_unstable_by_key(|(vm, ppn)| (vm.index(), *ppn));
+        let all = sizes.iter().zip(0..).flat_map(|(size, vm)| (0..*size).map(move |ppn| (VmId(vm), ppn)));
+        assert!(picks.into_iter().eq(all));
+    }
+
+    #[test]
+    fn clusters_of_walks_side_by_side_stay_together_and_their_passes_too() {
+        let picks = side_by_side(&[4096, 8192, 4096], u32::MAX);
+        let together = picks.windows(2).filter(|pair| pair[1] == (pair[0].0, pair[0].1 + 1)).count();
+        assert!(together >= 16_384 / 16 * 15, "{together}");
+        // At any time, a walk is at most a cluster behind where its share of the picks would be.
+        let mut seen = [0u32; 3];
+        for (number, (vm, _)) in (1..).zip(&picks) {
+            seen[vm.index()] += 1;
+            for (seen, part) in seen.iter().zip([4, 2, 4]) {
+                assert!(seen.abs_diff(number / part) <= 32, "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_that_ticks_moved_on_keeps_its_turns() {
+        // Fifteen pages by a tick, one by hand: the turn still ends, after sixteen picks by hand.
+        let mut walks = [0, 1].map(|serial| Walk::new(ScanOrder::Permutation, &Seed([1; 32]), serial, 4096));
+        let mut picks = [0; 2];
+        for _ in 0..320 {
+            walks.iter_mut().for_each(|walk| assert!(!walk.step(15).is_empty()));
+            let hindmost = usize::from(walks[1].progress() < walks[0].progress());
+            let walk = &mut walks[hindmost];
+            let run = walk.step(1.min(walk.turn()));
+            walk.count_by_hand(run.len() as u32);
+            picks[hindmost] += run.len();
+        }
+        assert_eq!(picks, [160; 2]);
     }
 }
