@@ -3,8 +3,9 @@
 //! The machine's memory and the swap file are one such container each.
 
 use crate::arena::Arena;
+use crate::compare::{STEP, are_equal};
 use crate::error::Error;
-use crate::types::{ContentKind, ENGINE_TOKENS, PAGE_SIZE, Page, PageView, Pulse, ZERO_PAGE};
+use crate::types::{ContentKind, ENGINE_TOKENS, Page, PageView, Pulse, ZERO_PAGE};
 
 /// The contents of pages `0..len`, zero until written.
 #[derive(Debug)]
@@ -84,6 +85,7 @@ impl Content {
     }
 
     /// Which of these pairs of pages hold the same: pages of real bytes are compared in full, several pairs in step.
+    /// The first of a pair should have been read just before.
     #[must_use]
     pub fn are_equal(&self, pairs: &[(usize, usize)]) -> Vec<bool> {
         match &self.pages {
@@ -178,34 +180,18 @@ impl Content {
     }
 }
 
-/// Pairs of pages compared in step.
-const PAIRS: usize = 8;
-const LINE: usize = 64;
-
-/// Line by line of several pairs: scattered pages come from memory together.
+/// Several pairs at a time: of each the second comes from far away, the first was mostly read just before.
 fn equal_in_step(pages: &[Page], pairs: &[(usize, usize)]) -> Vec<bool> {
     let mut equal = Vec::with_capacity(pairs.len());
-    for group in pairs.chunks(PAIRS) {
+    for group in pairs.chunks(STEP) {
         // A last, smaller group is filled up by repeating a pair.
-        let lines: [_; PAIRS] = std::array::from_fn(|at| {
+        let in_step = std::array::from_fn(|at| {
             let (one, other) = group[at.min(group.len() - 1)];
-            [one, other].map(|page| pages[page].as_chunks::<LINE>().0)
+            (&pages[one], &pages[other])
         });
-        let mut differ = [0; PAIRS];
-        for line in 0..PAGE_SIZE / LINE {
-            for (differ, [one, other]) in differ.iter_mut().zip(&lines) {
-                *differ |= difference(&one[line], &other[line]);
-            }
-        }
-        equal.extend(differ[..group.len()].iter().map(|differ| *differ == 0));
+        equal.extend_from_slice(&are_equal(in_step)[..group.len()]);
     }
     equal
-}
-
-/// The bits that differ, or-ed.
-fn difference(one: &[u8; LINE], other: &[u8; LINE]) -> u64 {
-    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-    words.fold(0, |seen, (one, other)| seen | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other)))
 }
 
 /// Replaces the first 16 bytes, which nobody else's page begins with.
@@ -218,6 +204,7 @@ fn stamp_bytes(page: &mut Page, stamp: &mut Stamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::PAGE_SIZE;
 
     #[test]
     fn pairs_compared_in_step_or_alone_are_the_same() {
@@ -230,7 +217,7 @@ mod tests {
             content.store(page, PageView::Bytes(&bytes));
             content.copy(page, 63);
             let pairs: Vec<(usize, usize)> = (0..64).map(|other| (page, other)).collect();
-            for count in [0, 1, 7, 8, 9, 64] {
+            for count in [0, 1, 11, 12, 13, 64] {
                 let equal: Vec<bool> = pairs[..count].iter().map(|(_, other)| *other == page).collect();
                 let found = content.are_equal(&pairs[..count]);
                 assert_eq!(found[..count.min(63)], equal[..count.min(63)]);

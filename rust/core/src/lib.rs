@@ -9,7 +9,7 @@
 //! | 3 mechanisms | [`share`] [`sample`]: select pages |
 //! | 2 transition | [`memory`] changes page state, [`audit`] proves it consistent |
 //! | 1 containers | [`content`] [`machine`] [`pmap`] [`frame_table`] [`swapfile`] [`hash`] |
-//! | 0 words | [`types`] [`config`] [`error`] [`rng`], and the two structures all containers are made of, [`arena`] [`page_set`] |
+//! | 0 words | [`types`] [`config`] [`error`] [`rng`], the two structures all containers are made of, [`arena`] [`page_set`], and [`compare`] |
 //!
 //! ```
 //! use esxcore_core::config::{HostConfig, VmConfig};
@@ -32,6 +32,7 @@
 pub mod arena;
 pub mod audit;
 pub mod census;
+pub mod compare;
 pub mod config;
 pub mod content;
 pub mod digest;

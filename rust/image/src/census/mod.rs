@@ -1,7 +1,7 @@
 //! The census: what sharing, compression and ballooning would be worth on memory that is there.
 //!
-//! First every page is given the number of its content (`identify`: threads, each a `worker`; `table`, `compare` and
-//! `digests` are what they work with). All figures are then pure functions of these numbers, [`contents::Contents`]:
+//! First every page is given the number of its content (`identify`: threads, each a `worker`; `table` and `digests`
+//! are what they work with). All figures are then pure functions of these numbers, [`contents::Contents`]:
 //! [`tally`](mod@tally), [`matrix`](mod@matrix), [`top`](mod@top), [`kinds`] and [`large`](mod@large). Only [`compress`] reads
 //! pages again.
 //!
@@ -29,7 +29,6 @@ pub mod matrix;
 pub mod tally;
 pub mod top;
 
-mod compare;
 mod digests;
 mod identify;
 mod table;

@@ -6,11 +6,11 @@
 //! whose candidate differs are settled one by one. What is looked up sees all that was settled before, so equal pages that
 //! are on their way together meet too.
 
+use esxcore_core::compare::{STEP, are_equal};
 use esxcore_core::config::SharingConfig;
 use esxcore_core::hash::{DomainSalt, PageHasher};
 use esxcore_core::types::{Page, PageView, ZERO_PAGE};
 
-use super::compare::{STEP, are_equal};
 use super::digests::Digests;
 use super::identify::{Piece, Shared};
 use super::table::{Index, Place};
