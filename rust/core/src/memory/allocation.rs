@@ -39,4 +39,21 @@ impl Memory {
         self.give_up(vm, ppn);
         self.move_to(vm, ppn, State::Empty);
     }
+
+    /// Frees the machine page of a page, or drops its reference to a shared one.
+    pub(super) fn give_up(&mut self, vm: VmId, ppn: Ppn) {
+        match self.entry(vm, ppn).state() {
+            State::Private(mpn) => {
+                self.frames.remove_hint(mpn);
+                self.machine.free(mpn);
+            }
+            State::Shared(mpn) => {
+                if self.frames.drop_reference(mpn) == 0 {
+                    self.machine.free(mpn);
+                }
+            }
+            State::Swapped(slot) => self.swapfile.free(slot),
+            State::Empty | State::Ballooned => {}
+        }
+    }
 }

@@ -375,23 +375,6 @@ impl Memory {
         }
     }
 
-    /// Frees the machine page of a page, or drops its reference to a shared one.
-    fn give_up(&mut self, vm: VmId, ppn: Ppn) {
-        match self.entry(vm, ppn).state() {
-            State::Private(mpn) => {
-                self.frames.remove_hint(mpn);
-                self.machine.free(mpn);
-            }
-            State::Shared(mpn) => {
-                if self.frames.drop_reference(mpn) == 0 {
-                    self.machine.free(mpn);
-                }
-            }
-            State::Swapped(slot) => self.swapfile.free(slot),
-            State::Empty | State::Ballooned => {}
-        }
-    }
-
     /// The machine page of a private page.
     fn private(&self, vm: VmId, ppn: Ppn) -> Result<Mpn, Error> {
         match self.entry(vm, ppn).state() {
