@@ -50,7 +50,7 @@ def large() -> Large:
     reclaimed = dataset.reclaimed
     gc.collect()
     before = resident_bytes()
-    world = Large(esxcore.Host(SCALE.large, content="tokens"), dataset, 0)
+    world = Large(esxcore.Host(SCALE.large, content="tokens", policy=None), dataset, 0)
     world.power_on()
     assert world.host.scan(SCALE.large).merged == reclaimed
     world.resident = resident_bytes() - before

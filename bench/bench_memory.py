@@ -90,7 +90,7 @@ def test_first_touch(kind: Kind, zeroed: KernelPages, ratio: Ratio) -> None:
     """Each page is read once after power-on: a zeroed page is allocated for it."""
     pages = SIZES[kind]
     require_memory(2 * pages * PAGE_BYTES if kind == "bytes" else 100 * pages)
-    host = esxcore.Host(pages, content=kind)
+    host = esxcore.Host(pages, content=kind, policy=None)
     array, parts = page_array(kind, random=False), batches(pages)
 
     def prepare() -> None:
@@ -122,7 +122,7 @@ def test_cow_break(kind: Kind, copied: KernelPages, ratio: Ratio) -> None:
     """Each page of a guest, shared with another guest's, is written once: it is copied."""
     pages = SIZES[kind]
     require_memory(5 * pages * PAGE_BYTES if kind == "bytes" else 200 * pages)
-    host = esxcore.Host(2 * pages, content=kind)
+    host = esxcore.Host(2 * pages, content=kind, policy=None)
     source, target = page_array(kind, random=True), page_array(kind, random=False)
     parts, places = batches(pages), np.array_split(np.arange(pages), max(1, pages // BATCH))
     kept = as_contents(source)
@@ -160,7 +160,7 @@ def test_free(state: str, zeroed: KernelPages, ratio: Ratio) -> None:
     """A guest is powered off: all its pages are freed, on a host with tokens."""
     pages = SIZES["tokens"]
     require_memory(200 * pages)
-    host = esxcore.Host(pages, content="tokens")
+    host = esxcore.Host(pages, content="tokens", policy=None)
     contents = np.arange(1, pages + 1) // (2 if state == "shared" else 1)
     mpns = np.random.default_rng(3).permutation(pages)
     pmap, free = np.full(pages, 7, dtype=np.uint64), np.full(pages, True)

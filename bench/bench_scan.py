@@ -90,7 +90,7 @@ def byte_memory() -> tuple[NDArray[np.uint8], dict[str, esxcore.Host]]:
     require_memory(3 * SCALE.scan_bytes * PAGE_BYTES)
     paths: dict[str, HashPath] = {"scan": "fastest", "scan, portable hash": "portable"}
     hosts = {
-        name: esxcore.Host(SCALE.scan_bytes, content="bytes", hash_path=path)
+        name: esxcore.Host(SCALE.scan_bytes, content="bytes", hash_path=path, policy=None)
         for name, path in paths.items()
     }
     return np.empty((SCALE.scan_bytes, PAGE_BYTES), dtype=np.uint8), hosts
@@ -112,7 +112,7 @@ def byte_world(
 def token_world(request: pytest.FixtureRequest) -> World:
     """Tokens."""
     dataset = datasets.make(request.param, SCALE.scan_tokens)
-    host = esxcore.Host(SCALE.scan_tokens, content="tokens")
+    host = esxcore.Host(SCALE.scan_tokens, content="tokens", policy=None)
     return World(dataset, dataset.tokens, {"scan": host})
 
 

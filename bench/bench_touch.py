@@ -27,7 +27,7 @@ def memory(request: pytest.FixtureRequest) -> Memory:
     """A guest with all its pages resident, and an array with a word for each."""
     pages = request.param
     require_memory(100 * pages)
-    host = esxcore.Host(pages, content="tokens")
+    host = esxcore.Host(pages, content="tokens", policy=None)
     vm = host.power_on("guest", contents=np.arange(1, pages + 1))
     return vm, np.full(pages, 7, dtype=np.uint64)
 

@@ -28,7 +28,7 @@ def size(pages: int) -> str:
 
 def small_host(pages: int, kind: str = "tokens", **options: Any) -> esxcore.Host:
     options.setdefault("seed", 1)
-    return esxcore.Host(memory=size(pages), content=kind, **options)
+    return esxcore.Host(memory=size(pages), content=kind, policy=None, **options)
 
 
 def page(kind: str, n: int) -> int | bytes:

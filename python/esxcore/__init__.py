@@ -26,17 +26,29 @@ if TYPE_CHECKING:
     from esxcore.errors import HostBusyError as HostBusyError
     from esxcore.errors import InvariantError as InvariantError
     from esxcore.errors import MinOvercommittedError as MinOvercommittedError
+    from esxcore.errors import NotAdmittedError as NotAdmittedError
     from esxcore.errors import OutOfMachineMemoryError as OutOfMachineMemoryError
     from esxcore.errors import PageRangeError as PageRangeError
+    from esxcore.errors import PolicyError as PolicyError
     from esxcore.errors import RealMemoryError as RealMemoryError
     from esxcore.errors import ScenarioError as ScenarioError
     from esxcore.errors import SizeWarning as SizeWarning
     from esxcore.errors import UnknownVmError as UnknownVmError
+    from esxcore.errors import VmBlockedError as VmBlockedError
     from esxcore.experiment import build_host as build_host
     from esxcore.experiment import run as run
     from esxcore.host import Host as Host
+    from esxcore.policy import Equal as Equal
+    from esxcore.policy import HostView as HostView
+    from esxcore.policy import MinFunding as MinFunding
+    from esxcore.policy import Policy as Policy
+    from esxcore.policy import Proportional as Proportional
+    from esxcore.policy import Proxmox as Proxmox
+    from esxcore.policy import Static as Static
     from esxcore.policy import min_funding_targets as min_funding_targets
     from esxcore.recording import Recording as Recording
+    from esxcore.reports import BalloonDriver as BalloonDriver
+    from esxcore.reports import Explanation as Explanation
     from esxcore.reports import FrameKind as FrameKind
     from esxcore.reports import PageState as PageState
     from esxcore.reports import SamplingReport as SamplingReport
@@ -46,6 +58,7 @@ if TYPE_CHECKING:
     from esxcore.sampling import sampling_error as sampling_error
     from esxcore.sampling import wilson_interval as wilson_interval
     from esxcore.scenario import Scenario as Scenario
+    from esxcore.squeezed import Squeezed as Squeezed
     from esxcore.vm import Vm as Vm
     from esxcore.workload import Accesses as Accesses
     from esxcore.workload import Activity as Activity
@@ -65,20 +78,41 @@ _HOMES = {
         "HostBusyError",
         "InvariantError",
         "MinOvercommittedError",
+        "NotAdmittedError",
         "OutOfMachineMemoryError",
         "PageRangeError",
+        "PolicyError",
         "RealMemoryError",
         "ScenarioError",
         "SizeWarning",
         "UnknownVmError",
+        "VmBlockedError",
     ),
     "contents": ("ContentTrace",),
     "counting": ("Census", "census"),
     "experiment": ("build_host", "run"),
     "host": ("Host",),
-    "policy": ("min_funding_targets",),
+    "policy": (
+        "Equal",
+        "HostView",
+        "MinFunding",
+        "Policy",
+        "Proportional",
+        "Proxmox",
+        "Static",
+        "min_funding_targets",
+    ),
+    "squeezed": ("Squeezed",),
     "recording": ("Recording",),
-    "reports": ("FrameKind", "PageState", "SamplingReport", "ScanReport", "TouchReport"),
+    "reports": (
+        "BalloonDriver",
+        "Explanation",
+        "FrameKind",
+        "PageState",
+        "SamplingReport",
+        "ScanReport",
+        "TouchReport",
+    ),
     "sampling": ("plan_samples", "sampling_error", "wilson_interval"),
     "scenario": ("Scenario",),
     "vm": ("Vm",),

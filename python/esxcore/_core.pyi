@@ -1,11 +1,12 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "MAX_LEDGER_RECORDS",
     "MAX_PAGES",
     "MAX_SAMPLE_PAGES",
     "PAGE_SIZE",
@@ -13,7 +14,10 @@ __all__ = [
     "Contents",
     "Host",
     "PageSource",
+    "Policy",
     "__version__",
+    "apportion",
+    "builtin_policies",
     "image_formats",
     "min_funding_targets",
     "paper_parameters",
@@ -22,6 +26,7 @@ __all__ = [
 
 __version__: str
 PAGE_SIZE: int
+MAX_LEDGER_RECORDS: int
 MAX_PAGES: int
 MAX_SAMPLE_PAGES: int
 PAGE_STATES: list[str]
@@ -38,8 +43,22 @@ def min_funding_targets(
     available_pages: int,
     tax_rate: float,
 ) -> NDArray[np.int64]: ...
+def apportion(
+    weights: NDArray[np.float64],
+    min_pages: NDArray[np.int64],
+    max_pages: NDArray[np.int64],
+    available_pages: int,
+) -> NDArray[np.int64]: ...
+def builtin_policies() -> list[tuple[str, str, list[tuple[str, float | None, str]]]]: ...
 def paper_parameters() -> list[tuple[str, float, str, str, str]]: ...
 def wilson(fraction: float, sampled: int, z: float) -> tuple[float, float]: ...
+
+@final
+class Policy:
+    def __new__(cls, name: str, settings: list[tuple[str, float | list[int]]]) -> Policy: ...
+    def targets(self, fields: dict[str, Any]) -> NDArray[np.int64]: ...
+
+_AnyPolicy: TypeAlias = Policy | tuple[str, Callable[[dict[str, Any]], NDArray[np.int64]], bool]
 
 @final
 class PageSource:
@@ -86,6 +105,7 @@ class Host:
         cls,
         memory_pages: int,
         *,
+        swap_pages: int,
         tokens: bool,
         seed: list[int],
         draws: bool,
@@ -95,18 +115,26 @@ class Host:
         hash_mask: int,
         salt: str | None,
         sampling: tuple[int, int, float, float],
+        division: dict[str, Any] | None,
     ) -> Host: ...
     def power_on(
-        self, name: str, max_pages: int, contents: NDArray[Any] | None, salt: str | None
+        self, name: str, max_pages: int, contents: NDArray[Any] | None, settings: dict[str, Any]
     ) -> tuple[int, str]: ...
+    def configure(self, vm: str | tuple[int, str], changes: dict[str, Any]) -> None: ...
+    def set_policy(self, policy: _AnyPolicy) -> None: ...
+    def check_targets(self, targets: list[int]) -> None: ...
+    def view(self) -> dict[str, Any]: ...
+    def free_state(self) -> Literal["high", "soft", "hard", "low"] | None: ...
+    def explain(self, vm: str | tuple[int, str], at_ns: int | None) -> dict[str, Any]: ...
+    def replay(self) -> list[dict[str, Any]]: ...
     def power_off(self, vm: str | tuple[int, str]) -> None: ...
     def find(self, vm: str | tuple[int, str]) -> tuple[int, str, int]: ...
     def touch(
         self, vm: str | tuple[int, str], ppns: _Ppns, write: bool
-    ) -> tuple[int, bool, int, int, int]: ...
+    ) -> tuple[int, str | None, int, int, int]: ...
     def write(
         self, vm: str | tuple[int, str], ppns: _Ppns, contents: NDArray[Any]
-    ) -> tuple[int, bool, int, int, int]: ...
+    ) -> tuple[int, str | None, int, int, int]: ...
     def read(self, vm: str | tuple[int, str], ppns: _Ppns) -> NDArray[Any]: ...
     def peek(self, vm: str | tuple[int, str], ppns: _Ppns) -> NDArray[Any]: ...
     def scan(self, pages: int) -> tuple[int, int, int, int, int, int, int, int]: ...

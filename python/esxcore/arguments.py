@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeAlias
+from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esxcore import _core
-from esxcore.config import MAX_PAGES, PAGE_SIZE, parse_duration, whole_number
+from esxcore.config import MAX_PAGES, PAGE_SIZE, parse_duration, parse_pages, whole_number
 from esxcore.errors import (
     ArgumentTypeError,
     ConfigError,
@@ -23,9 +23,16 @@ from esxcore.errors import (
     PageRangeError,
     RealMemoryError,
 )
+from esxcore.reports import BalloonDriver
 
 Ppns: TypeAlias = SupportsIndex | Sequence[int] | NDArray[np.integer[Any]]
 """One page number, or a 1-D array of them."""
+
+Size: TypeAlias = str | SupportsIndex
+"""A size with a unit such as ``"256MiB"``, or whole pages."""
+
+Shares: TypeAlias = Literal["low", "normal", "high"] | int
+"""Entitlement: so many for each MiB of max, or a number."""
 
 MEMINFO = Path("/proc/meminfo")
 _LONGEST_NAME = 255
@@ -186,6 +193,74 @@ def whole_seconds(value: object, what: str) -> int:
     if not 1 <= seconds <= _LONGEST_PERIOD or seconds != int(seconds):
         raise ConfigError(f"{what}: {value!r}; expected 1 to {_LONGEST_PERIOD} whole seconds")
     return int(seconds)
+
+
+def division_settings(  # noqa: PLR0913  (keyword-only settings of one host)
+    *,
+    balance_period: object,
+    thresholds: object,
+    state_margin: object,
+    shared_charge: object,
+    share_before_swap: object,
+    balloon_cap: object,
+    balloon_host_cap: object,
+    swap_out_rate: object,
+    ledger_records: object,
+) -> dict[str, Any]:
+    """How a host divides its memory, as the core takes it; the core bounds fractions."""
+    if not isinstance(thresholds, Sequence) or len(thresholds) != 4:
+        raise ArgumentTypeError(
+            f"thresholds: {thresholds!r}; expected four fractions: high, soft, hard, low"
+        )
+    if not isinstance(share_before_swap, bool):
+        raise ArgumentTypeError(f"share_before_swap: {share_before_swap!r}; expected True or False")
+    charge = choice(shared_charge, "shared_charge", ("full", "fraction"))
+    return {
+        "balance_period_s": whole_seconds(balance_period, "balance_period"),
+        "thresholds": tuple(real_number(part, "thresholds") for part in thresholds),
+        "state_margin": real_number(state_margin, "state_margin"),
+        "charge_fraction": charge == "fraction",
+        "share_before_swap": share_before_swap,
+        "balloon_cap": real_number(balloon_cap, "balloon_cap"),
+        "balloon_host_cap": real_number(balloon_host_cap, "balloon_host_cap"),
+        "swap_out_rate": in_range(swap_out_rate, "swap_out_rate", 0, 2**32 - 1),
+        "ledger_records": in_range(ledger_records, "ledger_records", 0, _core.MAX_LEDGER_RECORDS),
+    }
+
+
+def entitlement(shares: object) -> int | str:
+    """Shares as a number, or as one of the words for so many for each MiB of max."""
+    if isinstance(shares, str):
+        return str(choice(shares, "shares", ("low", "normal", "high")))
+    return in_range(shares, "shares", 0, 2**32 - 1)
+
+
+def page_count(value: object, what: str) -> int:
+    """Pages, 0 included, given as a size with a unit or as whole pages."""
+    if isinstance(value, str):
+        return parse_pages(value, what)
+    number = whole_number(value, what, "a size such as '256MiB' or a whole number of pages")
+    if not 0 <= number <= MAX_PAGES:
+        raise ConfigError(f"{what}: {number} pages; expected 0 to {MAX_PAGES}")
+    return number
+
+
+def driver_settings(driver: BalloonDriver) -> tuple[int | None, int, int, int | None]:
+    """A balloon driver as the core takes it."""
+    if not isinstance(driver, BalloonDriver):
+        raise ArgumentTypeError(f"driver: {driver!r}; expected a BalloonDriver")
+    most = 2**32 - 1
+    rate, limit = driver.max_rate, driver.limit
+    return (
+        None if driver.start is None else _moment(driver.start, "driver start"),
+        most if rate is None else in_range(rate, "driver max_rate", 0, most),
+        most if limit is None else page_count(limit, "driver limit"),
+        None if driver.stuck_at is None else _moment(driver.stuck_at, "driver stuck_at"),
+    )
+
+
+def _moment(value: object, what: str) -> int:
+    return 0 if value in (0, "0s") and value is not False else whole_seconds(value, what)
 
 
 def salt_name(salt: object) -> str:

@@ -40,6 +40,50 @@ class MinOvercommittedError(ConfigError):
         return type(self), (str(self), self.min_pages, self.available_pages)
 
 
+class NotAdmittedError(ConfigError):
+    """What a virtual machine is to be promised does not fit beside what others are (section 6.2).
+
+    Attributes
+    ----------
+    wanted_pages : int
+        Pages of memory or of swap space that would be reserved for it.
+    unreserved_pages : int
+        Pages that no other virtual machine has reserved.
+    """
+
+    def __init__(self, message: str, wanted_pages: int = 0, unreserved_pages: int = 0) -> None:
+        super().__init__(message)
+        self.wanted_pages = wanted_pages
+        self.unreserved_pages = unreserved_pages
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, int]]:
+        return type(self), (str(self), self.wanted_pages, self.unreserved_pages)
+
+
+class PolicyError(EsxError, ValueError):
+    """A policy answered what cannot be; the targets before stay in force and no page has moved."""
+
+
+class VmBlockedError(EsxError, RuntimeError):
+    """The virtual machine is held up until it has come down to its target (section 6.3).
+
+    Attributes
+    ----------
+    target_pages : int
+        What it should have.
+    done : int
+        Pages of the request that were served before it stopped.
+    """
+
+    def __init__(self, message: str, target_pages: int = 0, done: int = 0) -> None:
+        super().__init__(message)
+        self.target_pages = target_pages
+        self.done = done
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, int]]:
+        return type(self), (str(self), self.target_pages, self.done)
+
+
 class DataError(EsxError, ValueError):
     """A data file is missing, corrupt, or holds other arrays than its format says."""
 

@@ -243,6 +243,7 @@ def _power_on(scenario: Scenario, plans: list[_Plan], seed: int) -> Host:
         memory=scenario.host.memory,
         seed=seed,
         content=scenario.host.content,
+        policy=None,
         sharing=sharing.enabled,
         scan_order=sharing.order,
         scan_vm_rate=sharing.vm_rate,

@@ -1,18 +1,319 @@
-"""Who should have how much memory: the paper's policy as a plain function (sections 5.1, 5.2)."""
+"""Policies: who should have how much memory (paper, sections 5 and 6).
+
+A policy is an object with one method, ``targets(view)``: in goes a `HostView`, a value with a row a
+virtual machine, out come whole pages, a number for each. It may have a ``name``, and
+``may_overcommit = True`` if its targets may add up to more than there is. Those built in and those
+written in Python work alike wherever a policy is taken: `Host`, `Host.policy`, scenarios.
+
+A policy that thinks in weights rather than in pages ends in ``view.apportion(weights)``, which
+makes valid targets of any weights.
+
+Neighbours: `esxcore.squeezed` is one written in Python; hosts ask them in `Host.advance`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, SupportsIndex, TypeAlias
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Protocol, SupportsIndex, TypeAlias, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from esxcore import _core
 from esxcore.arguments import column, in_range, real_number
+from esxcore.errors import ArgumentTypeError, ConfigError, PolicyError
+from esxcore.squeezed import Squeezed
 
 WholeNumbers: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
 """A column: a list of integers or a 1-D array of an integer dtype, a number for each VM."""
+
+CoreForm: TypeAlias = (
+    "_core.Policy | tuple[str, Callable[[dict[str, Any]], NDArray[np.int64]], bool]"
+)
+"""A policy as the core takes it: its own, or a name, a function and whether it overcommits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HostView:
+    """A host as a policy sees it: columns with a row a virtual machine in power-on order.
+
+    A value: nothing in it changes later, and its arrays cannot be written to.
+
+    Attributes
+    ----------
+    names : list of str
+        Names of the virtual machines.
+    shares : array of int64
+        Entitlement relative to others (paper, section 5.1).
+    min_pages, max_pages : array of int64
+        What each gets in any case, and what it gets while there is enough (section 6.1).
+    allocated_pages : array of int64
+        Resident pages; shared ones in full, or in part if the host charges so.
+    active_pages : array of int64
+        Pages in use by sampling (section 5.3); all resident ones if sampling is off.
+    balloon_pages, swapped_pages : array of int64
+        Pages in the balloon (section 3.2) and in the server's swap file (section 3.3).
+    shared_pages : array of int64
+        Resident pages that stand on shared frames (section 4).
+    guest_free_pages, guest_available_pages : array of int64
+        What the guest says is free, and what it could free without harm; -1 if it says nothing.
+    swap_in_pages : array of int64
+        Pages brought back from the swap file since the policy was asked last.
+    stall_fraction : array of float64
+        Part of the time since then that the guest stood still for want of memory.
+    driver_ok : array of bool
+        Whether the balloon driver does what it is told.
+    machine_pages, free_pages : int
+        Machine memory, and what of it is free.
+    available_pages : int
+        Pages there are for all virtual machines together; targets add up to no more.
+    free_state : str
+        ``"high"``, ``"soft"``, ``"hard"`` or ``"low"`` (section 6.3).
+    now_s : float
+        Virtual time.
+    """
+
+    names: list[str]
+    shares: NDArray[np.int64]
+    min_pages: NDArray[np.int64]
+    max_pages: NDArray[np.int64]
+    allocated_pages: NDArray[np.int64]
+    active_pages: NDArray[np.int64]
+    balloon_pages: NDArray[np.int64]
+    swapped_pages: NDArray[np.int64]
+    shared_pages: NDArray[np.int64]
+    guest_free_pages: NDArray[np.int64]
+    guest_available_pages: NDArray[np.int64]
+    swap_in_pages: NDArray[np.int64]
+    stall_fraction: NDArray[np.float64]
+    driver_ok: NDArray[np.bool_]
+    machine_pages: int
+    available_pages: int
+    free_pages: int
+    free_state: str
+    now_s: float
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def apportion(self, weights: ArrayLike) -> NDArray[np.int64]:
+        """Whole pages in proportion to any weights, as far as min and max allow.
+
+        They add up to exactly what is available, or to everyone's max if that is less.
+
+        Parameters
+        ----------
+        weights : array of shape (VMs,)
+            Finite numbers of at least 0, of whatever real dtype.
+
+        Raises
+        ------
+        ConfigError
+            If a weight is negative, infinite or not a number, or there is not one for each.
+        ArgumentTypeError
+            If they are not numbers.
+
+        Examples
+        --------
+        >>> import esxcore
+        >>> host = esxcore.Host(memory="512MiB", content="tokens")
+        >>> _ = host.power_on("web", "256MiB"), host.power_on("db", "256MiB")
+        >>> host.view().apportion([1, 3]).tolist()
+        [41287, 65536]
+        """
+        array = np.asarray(weights)
+        if array.dtype.kind not in "iuf":
+            raise ArgumentTypeError(f"weights: dtype {array.dtype}; expected numbers")
+        if array.shape != (len(self),):
+            raise ConfigError(
+                f"weights: shape {array.shape}; expected ({len(self)},), one for each VM"
+            )
+        flat = np.ascontiguousarray(array, dtype=np.float64)
+        return _core.apportion(flat, self.min_pages, self.max_pages, self.available_pages)
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Whatever says how much memory each virtual machine should have."""
+
+    def targets(self, view: HostView) -> Any:
+        """The target of each virtual machine in pages: integers, a row each as in the view.
+
+        From min to max, and together no more than `HostView.available_pages`.
+        """
+
+
+class _BuiltIn:
+    """A policy of the core: a dataclass whose fields are its settings."""
+
+    name: str
+
+    def _core(self) -> _core.Policy:
+        settings = [(field.name, getattr(self, field.name)) for field in fields(self)]  # type: ignore[arg-type]
+        return _core.Policy(self.name, settings)
+
+    def targets(self, view: HostView) -> NDArray[np.int64]:
+        """The targets for a view, as a host that asks this policy gets them."""
+        return self._core().targets({name: getattr(view, name) for name in HostView.__slots__})
+
+
+@dataclass(frozen=True)
+class MinFunding(_BuiltIn):
+    """The paper's policy: min-funding revocation with the idle memory tax (section 5.2).
+
+    Attributes
+    ----------
+    tax_rate : float
+        Most of a virtual machine's idle pages that may be taken, at least 0 and below 1.
+    """
+
+    tax_rate: float = 0.75
+    name = "esx2002"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tax_rate", real_number(self.tax_rate, "tax_rate"))
+        self._core()
+
+
+@dataclass(frozen=True)
+class Proportional(_BuiltIn):
+    """Memory in proportion to shares (section 5.1): min-funding revocation without the tax."""
+
+    name = "proportional"
+
+
+@dataclass(frozen=True)
+class Equal(_BuiltIn):
+    """The same for everyone, as far as min and max allow."""
+
+    name = "equal"
+
+
+@dataclass(frozen=True)
+class Static(_BuiltIn):
+    """Targets that stay as they are; who comes later makes them invalid.
+
+    Attributes
+    ----------
+    pages : tuple of int
+        Pages for each virtual machine in power-on order.
+    """
+
+    pages: tuple[int, ...]
+    name = "static"
+
+    def __init__(self, pages: WholeNumbers) -> None:
+        object.__setattr__(self, "pages", tuple(column(pages, "targets").tolist()))
+
+    def _core(self) -> _core.Policy:
+        return _core.Policy(self.name, [("targets", list(self.pages))])
+
+
+@dataclass(frozen=True)
+class Proxmox(_BuiltIn):
+    """Proxmox VE's auto-balloon: steers the use of the machine to a fraction.
+
+    Attributes
+    ----------
+    target_fraction : float
+        The part of the machine that should be in use, 0 to 1.
+    round_pages : int
+        Pages that a virtual machine gains or loses at most each time.
+    """
+
+    target_fraction: float = 0.8
+    round_pages: int = 25_600
+    name = "proxmox"
+
+    def __post_init__(self) -> None:
+        fraction = real_number(self.target_fraction, "target_fraction")
+        object.__setattr__(self, "target_fraction", fraction)
+        object.__setattr__(
+            self, "round_pages", in_range(self.round_pages, "round_pages", 0, 2**32 - 1)
+        )
+        self._core()
+
+
+POLICIES: Mapping[str, Callable[..., Policy]] = {
+    "esx2002": MinFunding,
+    "proportional": Proportional,
+    "equal": Equal,
+    "static": Static,
+    "proxmox": Proxmox,
+    "squeezed": Squeezed,
+}
+"""Policies by name; what each takes are its settings."""
+
+
+def resolve_policy(policy: object, what: str = "policy", **settings: Any) -> Policy:
+    """The policy that a name, or an object with a method ``targets(view)``, stands for.
+
+    Raises
+    ------
+    ConfigError
+        If there is no policy of that name (the nearest is told), or it has no such setting.
+    ArgumentTypeError
+        If the object has no method ``targets``.
+    """
+    if isinstance(policy, str):
+        make = POLICIES.get(policy)
+        if make is None:
+            near = difflib.get_close_matches(policy, POLICIES, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {_list(POLICIES)}"
+            raise ConfigError(f"{what}: no policy is named {policy!r}; {hint}")
+        known = list(inspect.signature(make).parameters)
+        for name in settings:
+            if name not in known:
+                raise ConfigError(
+                    f"{what}: {policy} has no setting {name!r}; expected {_list(known) or 'none'}"
+                )
+        return make(**settings)
+    if isinstance(policy, type) or not callable(getattr(policy, "targets", None)):
+        raise ArgumentTypeError(
+            f"{what}: {policy!r}; expected a name or an object with a method targets(view)"
+        )
+    return policy  # type: ignore[return-value]
+
+
+def core_form(policy: Policy) -> CoreForm:
+    """A policy as the core takes it."""
+    if isinstance(policy, _BuiltIn):
+        return policy._core()
+    name = getattr(policy, "name", None)
+    name = name if isinstance(name, str) else type(policy).__name__
+    may_overcommit = getattr(policy, "may_overcommit", False) is True
+    return name, partial(_ask, policy, name), may_overcommit
+
+
+def _ask(policy: Policy, name: str, columns: dict[str, Any]) -> NDArray[np.int64]:
+    """Asks a policy and checks the form of its answer; the core checks the numbers."""
+    view = HostView(**columns)
+    answer = policy.targets(view)
+    try:
+        array = np.asarray(answer)
+    except ValueError as error:
+        raise PolicyError(f"policy {name!r}: its targets are no column: {error}") from None
+    if array.shape != (len(view),):
+        raise PolicyError(
+            f"policy {name!r}: its targets have shape {array.shape};"
+            f" expected ({len(view)},), one for each VM"
+        )
+    if array.dtype.kind not in "iu" and array.size:
+        raise PolicyError(
+            f"policy {name!r}: its targets are {array.dtype}; expected whole pages of an integer"
+            " dtype: view.apportion(weights) makes them of any weights"
+        )
+    if array.dtype == np.uint64 and array.size and int(array.max()) >= 2**63:
+        raise PolicyError(f"policy {name!r}: the target {array.max()} is no number of pages")
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _list(names: Any) -> str:
+    return ", ".join(map(repr, names))
 
 
 def min_funding_targets(

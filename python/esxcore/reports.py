@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Any, Literal
 
 
 class PageState(IntEnum):
@@ -33,16 +33,62 @@ class TouchReport:
     done : int
         References served, from the first.
     stopped : str or None
-        Why the next one was not served: ``"out-of-memory"``; None if all were.
+        Why the next one was not served: ``"out-of-memory"``, or ``"blocked"`` for a virtual machine
+        that is held up until it has come down to its target; None if all were.
     zero_fills, cow_breaks, page_ins : int
         What the served ones met: first touches, writes to shared pages, pages in the swap file.
     """
 
     done: int
-    stopped: Literal["out-of-memory"] | None
+    stopped: Literal["out-of-memory", "blocked"] | None
     zero_fills: int
     cow_breaks: int
     page_ins: int
+
+
+@dataclass(frozen=True, slots=True)
+class BalloonDriver:
+    """The balloon driver of a guest, described by numbers (paper, section 3.2).
+
+    The default is a healthy one; other numbers make it absent, late, slow, stingy or stuck.
+
+    Attributes
+    ----------
+    start : str, int or None
+        Time after power-on at which it begins to poll: a duration such as ``"2min"`` or whole
+        seconds; None if the guest has no driver.
+    max_rate : int or None
+        Most pages that it moves in a poll, once a second; None for as many as its protocol allows.
+    limit : str, int or None
+        Largest balloon that it makes: a size, or pages; None for no limit of its own.
+    stuck_at : str, int or None
+        Time after power-on from which it is heard no more; None for never.
+    """
+
+    start: str | int | None = 0
+    max_rate: int | None = None
+    limit: str | int | None = None
+    stuck_at: str | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a virtual machine has the target it has (`Host.explain`); ``str()`` tells it in words.
+
+    Attributes
+    ----------
+    facts : dict
+        The numbers behind the text: ``target_pages`` and ``before_pages``, ``set_at_s`` and
+        ``policy`` and ``cause`` of the decision, ``free_state`` and ``available_pages`` then,
+        ``price`` (adjusted shares-per-page), ``taxed_pages``, ``bound``, ``cheapest``, what the
+        plan asks for, and in ``moved`` the pages moved since, by mechanism.
+    """
+
+    text: str
+    facts: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 from numpy.typing import ArrayLike, NDArray
 
-from esxcore.arguments import Ppns
+from esxcore.arguments import Ppns, Shares, Size
 from esxcore.config import size_text
-from esxcore.reports import SamplingReport, TouchReport
+from esxcore.reports import Explanation, SamplingReport, TouchReport
 
 
 class VmHost(Protocol):
@@ -21,6 +21,16 @@ class VmHost(Protocol):
     def pmap(self, vm: Vm) -> dict[str, NDArray[Any]]: ...  # noqa: D102
     def sampling(self, vm: Vm) -> SamplingReport: ...  # noqa: D102
     def power_off(self, vm: Vm) -> None: ...  # noqa: D102
+    def configure(  # noqa: D102
+        self,
+        vm: Vm,
+        *,
+        max: Size | None = None,
+        min: Size | None = None,
+        shares: Shares | None = None,
+        balloon_limit: Size | None = None,
+    ) -> None: ...
+    def explain(self, vm: Vm, at: str | float | None = None) -> Explanation: ...  # noqa: D102
 
 
 class Vm:
@@ -73,6 +83,21 @@ class Vm:
     def sampling(self) -> SamplingReport:
         """See `Host.sampling`."""
         return self.host.sampling(self)
+
+    def configure(
+        self,
+        *,
+        max: Size | None = None,
+        min: Size | None = None,
+        shares: Shares | None = None,
+        balloon_limit: Size | None = None,
+    ) -> None:
+        """See `Host.configure`."""
+        self.host.configure(self, max=max, min=min, shares=shares, balloon_limit=balloon_limit)
+
+    def explain(self, at: str | float | None = None) -> Explanation:
+        """See `Host.explain`."""
+        return self.host.explain(self, at)
 
     def power_off(self) -> None:
         """See `Host.power_off`."""

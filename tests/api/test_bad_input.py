@@ -352,7 +352,7 @@ SETTINGS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 @pytest.mark.parametrize(("options", "error", "word"), SETTINGS.values(), ids=SETTINGS)
 def test_settings_of_a_host(options: dict[str, Any], error: type[Exception], word: str) -> None:
     with pytest.raises(error) as caught:
-        esxcore.Host(**{"memory": "4MiB", **options})
+        esxcore.Host(**{"memory": "4MiB", "policy": None, **options})
     assert word in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -371,12 +371,12 @@ def test_sizes_of_a_vm(host: esxcore.Host, max_size: Any) -> None:
 
 def test_an_integer_that_was_surely_meant_as_mib(host: esxcore.Host) -> None:
     with pytest.warns(esxcore.SizeWarning, match=r"256 pages.*256MiB"):
-        small = esxcore.Host(memory=256)
+        small = esxcore.Host(memory=256, policy=None)
     assert small.stats()["machine_pages"] == 256
     with pytest.warns(esxcore.SizeWarning, match="512MiB") as caught:
         assert host.power_on("db", max=512).max_pages == 512
     assert [warning.filename for warning in caught] == [__file__]
-    assert esxcore.Host(memory=1024).stats()["machine_pages"] == 1024
+    assert esxcore.Host(memory=1024, policy=None).stats()["machine_pages"] == 1024
     assert host.power_on("cache", max=1024).max_pages == 1024
 
 

@@ -95,7 +95,7 @@ def test_an_export_can_be_given_to_a_host(everything: esxcore.Census, tmp_path: 
     found = esxcore.census([palette("bytes", [1, 2, 1, 0]), palette("bytes", [2, 0, 0, 300])])
     found.export(tmp_path / "export.npz", key="secret")
     trace = ContentTrace.load(tmp_path / "export.npz")
-    host = esxcore.Host(memory="4MiB", content="tokens", seed=1)
+    host = esxcore.Host(memory="4MiB", content="tokens", seed=1, policy=None)
     for vm in range(trace.vms):
         host.power_on(f"vm{vm}", contents=trace.tokens(vm))
     host.scan(8)

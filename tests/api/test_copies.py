@@ -199,13 +199,17 @@ def test_page_states_and_frame_kinds_are_the_papers_words() -> None:
 
 
 DTYPES = {
-    "pmap": {"state": "u1", "mpn": "i8", "shared": "?", "hint": "?", "traced": "?"},
+    "pmap": {"state": "u1", "mpn": "i8", "shared": "?", "hint": "?", "traced": "?", "leaving": "?"},
     "frames": {"kind": "u1", "hash": "u8", "mpn": "i8", "vm": "i8", "ppn": "i8", "count": "i8"},
     "vms": {
         "max_pages": "i8", "allocated_pages": "i8", "shared_pages": "i8", "zero_pages": "i8",
         "consumed": "f8", "reclaimed": "f8", "cow_breaks": "i8", "zero_fills": "i8",
         "references": "i8", "scanned_pages": "i8", "scan_passes": "i8",
-        "active_pages": "i8", "active_fraction": "f8",
+        "active_pages": "i8", "active_fraction": "f8", "min_pages": "i8", "shares": "i8",
+        "target_pages": "i8", "overhead_pages": "i8", "balloon_pages": "i8",
+        "balloon_freed_pages": "i8", "balloon_target_pages": "i8", "swapped_pages": "i8",
+        "leaving_pages": "i8", "blocked": "?", "stalled_s": "i8", "page_outs": "i8",
+        "emergency_page_outs": "i8", "merges": "i8", "shared_before_swap_pages": "i8",
     },
 }  # fmt: skip
 
@@ -241,5 +245,7 @@ STATS = {
 def test_stats_are_plain_integers(host: esxcore.Host) -> None:
     stats = host.stats()
     assert stats.keys() >= STATS
-    assert all(type(value) is int and value >= 0 for value in stats.values())
+    assert all(type(value) is int for value in stats.values())
+    assert stats.pop("free_state") == -1, "memory is not divided"
+    assert all(value >= 0 for value in stats.values())
     assert all(type(value) is int for value in host.census().values())

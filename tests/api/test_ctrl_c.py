@@ -71,7 +71,7 @@ def ticking(ticks: Ticks) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def full() -> esxcore.Host:
     """A host of a million pages, each of which has a hint or a sharer."""
-    host = esxcore.Host(memory="4GiB", content="tokens", seed=2, scan_vm_rate=200)
+    host = esxcore.Host(memory="4GiB", content="tokens", seed=2, scan_vm_rate=200, policy=None)
     host.power_on("web", contents=np.arange(PAGES) // 2)
     host.scan(PAGES)
     return host
@@ -80,7 +80,7 @@ def full() -> esxcore.Host:
 @pytest.fixture(scope="module")
 def sparse() -> esxcore.Host:
     """A small host of a virtual machine that could use far more."""
-    host = esxcore.Host(memory="64MiB", content="tokens", seed=2)
+    host = esxcore.Host(memory="64MiB", content="tokens", seed=2, policy=None)
     host.power_on("web", max="12GiB", contents=[1, 2, 3])
     return host
 
@@ -124,7 +124,7 @@ def test_a_call_that_never_looks_is_told_apart() -> None:
 
 
 def test_handlers_run_while_contents_are_loaded() -> None:
-    host = esxcore.Host(memory="4GiB", content="tokens", seed=2)
+    host = esxcore.Host(memory="4GiB", content="tokens", seed=2, policy=None)
     contents, ticks = np.arange(PAGES, dtype=np.uint64), Ticks()
     with ticking(ticks):
         host.power_on("web", contents=contents)
@@ -182,7 +182,7 @@ def test_a_handler_that_raises_ends_an_advance(full: esxcore.Host) -> None:
 
 
 def test_a_handler_that_raises_undoes_a_power_on() -> None:
-    host = esxcore.Host(memory="4GiB", content="tokens", seed=2)
+    host = esxcore.Host(memory="4GiB", content="tokens", seed=2, policy=None)
     contents, before = np.arange(PAGES, dtype=np.uint64), host.state_digest()
     stop(lambda: host.power_on("web", contents=contents))
     assert host.vms()["name"].size == 0

@@ -77,7 +77,7 @@ def test_names_that_are_none(host: esxcore.Host, name: str) -> None:
 
 def test_a_choice_is_text() -> None:
     with pytest.raises(esxcore.ConfigError, match="content"):
-        esxcore.Host(memory="4MiB", content=np.array(["bytes", "tokens"]))  # type: ignore[arg-type]
+        esxcore.Host(memory="4MiB", content=np.array(["bytes", "tokens"]), policy=None)  # type: ignore[arg-type]
 
 
 def test_a_handle_of_the_dead_is_told_from_a_name(host: esxcore.Host) -> None:

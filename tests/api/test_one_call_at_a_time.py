@@ -66,7 +66,7 @@ def scan_again(host: esxcore.Host) -> None:
 
 
 def busy_host(kind: str = "tokens") -> esxcore.Host:
-    host = esxcore.Host(memory="32MiB", content=kind, seed=2)
+    host = esxcore.Host(memory="32MiB", content=kind, seed=2, policy=None)
     host.power_on("web", max="16MiB", contents=pages(kind, range(2000)))
     return host
 
@@ -140,7 +140,7 @@ def test_ctrl_c_ends_a_scan_of_long_chains() -> None:
 
     Without that, the part under way would take longer than the patience of this test.
     """
-    host = esxcore.Host(memory="2GiB", content="tokens", hash_mask=(1 << 24) - 1)
+    host = esxcore.Host(memory="2GiB", content="tokens", hash_mask=(1 << 24) - 1, policy=None)
     host.power_on("web", contents=np.arange(200_000))
     interrupt(lambda: host.scan(10**9), 3)
     assert 0 < host.stats()["scanned_pages"] < 200_000
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_a_scan_of_long_chains() -> None:
 @pytest.mark.timeout(PATIENCE)
 def test_an_interrupted_power_on_is_undone() -> None:
     """Ctrl-C at several moments; at each the VM is there whole, or was never there."""
-    empty = esxcore.Host(memory="16GiB", content="tokens", seed=2)
+    empty = esxcore.Host(memory="16GiB", content="tokens", seed=2, policy=None)
     empty.power_on("web", contents=[1, 2, 3])
     big = np.arange(2**21)
     whole = []

@@ -113,7 +113,7 @@ assert "__version__" in dir(esxcore)
 
 STAR = """
 from esxcore import *
-host = Host(memory="4MiB", seed=1, content="tokens")
+host = Host(memory="4MiB", policy=None, seed=1, content="tokens")
 assert isinstance(host, Host)
 """
 

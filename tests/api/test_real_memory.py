@@ -11,7 +11,7 @@ from esxcore import arguments
 
 
 def test_a_vm_that_real_memory_cannot_hold_is_refused() -> None:
-    host = esxcore.Host(memory="8TiB", content="bytes")
+    host = esxcore.Host(memory="8TiB", content="bytes", policy=None)
     before = host.state_digest()
     with pytest.raises(esxcore.RealMemoryError, match=r"VM 'big' takes 4\d{3}\.\d GiB") as caught:
         host.power_on("big", max="4TiB")
@@ -20,7 +20,7 @@ def test_a_vm_that_real_memory_cannot_hold_is_refused() -> None:
 
 
 def test_tokens_take_little() -> None:
-    host = esxcore.Host(memory="4GiB", content="tokens")
+    host = esxcore.Host(memory="4GiB", content="tokens", policy=None)
     host.power_on("vm", max="4GiB")
     assert host.stats()["real_bytes"] / host.stats()["machine_pages"] < 34.5
 
@@ -28,7 +28,7 @@ def test_tokens_take_little() -> None:
 def test_a_fork_that_real_memory_cannot_hold_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    host = esxcore.Host(memory="64MiB")
+    host = esxcore.Host(memory="64MiB", policy=None)
     host.power_on("vm", max="32MiB")
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:  1024 kB\n")
     monkeypatch.setattr(arguments, "MEMINFO", tmp_path / "meminfo")
@@ -40,4 +40,4 @@ def test_a_system_that_does_not_tell_refuses_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(arguments, "MEMINFO", tmp_path / "missing")
-    esxcore.Host(memory="64MiB").fork()
+    esxcore.Host(memory="64MiB", policy=None).fork()

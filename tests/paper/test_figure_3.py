@@ -19,7 +19,7 @@ CANDIDATE, HINTED = 0x2868, 0x43F8
 
 
 def figure_host(kind: str, **options: Any) -> esxcore.Host:
-    host = esxcore.Host(memory="64MiB", content=kind, seed=3, **options)
+    host = esxcore.Host(memory="64MiB", content=kind, seed=3, policy=None, **options)
     host.power_on("vm1", max="4MiB")
     host.power_on("vm2", max="48MiB")
     host.power_on("vm3", max="72MiB")

@@ -24,7 +24,7 @@ def fleet(fleet_truth: dict[str, Any]) -> dict[str, NDArray[np.uint32]]:
 
 
 def power_up(fleet: dict[str, NDArray[np.uint32]], **options: Any) -> esxcore.Host:
-    host = esxcore.Host(memory="1280MiB", content="tokens", seed=7, **options)
+    host = esxcore.Host(memory="1280MiB", content="tokens", seed=7, policy=None, **options)
     for name, ids in fleet.items():
         host.power_on(name, max="256MiB", contents=ids)
     return host

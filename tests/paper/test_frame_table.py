@@ -17,7 +17,7 @@ def counts(host: esxcore.Host) -> list[int]:
 
 def crowd(kind: str, copies: int, room: int = 8192) -> esxcore.Host:
     """One host on which ``copies`` pages of one content stand on one machine page."""
-    host = esxcore.Host(memory=f"{4 * (copies + room)}KiB", content=kind, seed=5)
+    host = esxcore.Host(memory=f"{4 * (copies + room)}KiB", content=kind, seed=5, policy=None)
     contents = np.broadcast_to(pages(kind, [7]), (copies, 4096) if kind == "bytes" else (copies,))
     host.power_on("crowd", contents=contents)
     host.scan(copies)
@@ -53,7 +53,7 @@ def test_counts_beyond_sixteen_bits(copies: int) -> None:
 
 def test_two_crowds_and_a_fork_keep_their_own_counts() -> None:
     copies = 66_000
-    host = esxcore.Host(memory=f"{4 * 2 * copies + 4096}KiB", content="tokens", seed=5)
+    host = esxcore.Host(memory=f"{4 * 2 * copies + 4096}KiB", content="tokens", seed=5, policy=None)
     for name, token in (("ones", 1), ("zeros", 0)):
         host.power_on(name, contents=np.full(copies, token, dtype=np.int64))
     host.scan(2 * copies)

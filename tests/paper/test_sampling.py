@@ -32,7 +32,7 @@ def record() -> NDArray[np.bool_]:
 
 def periods(record: NDArray[np.bool_], seed: int, count: int) -> Iterator[tuple[float, esxcore.Vm]]:
     """The true fraction of each of so many periods from random seconds of the record on."""
-    host = esxcore.Host(memory="256MiB", content="tokens", seed=seed, sharing=False)
+    host = esxcore.Host(memory="256MiB", content="tokens", seed=seed, sharing=False, policy=None)
     vm = host.power_on("guest", max=record.shape[1])
     for start in np.random.default_rng(seed).integers(0, 120, count).tolist():
         window = record[start : start + PERIOD_S].any(axis=0)
@@ -55,7 +55,7 @@ def coverage(fraction: float, samples: int = 100) -> float:
 def test_the_defaults_are_the_papers() -> None:
     paper = {row.name: row.value for row in esxcore.paper_parameters()}
     assert (paper["sample_pages"], paper["sample_period_s"]) == (100, 30)
-    host = esxcore.Host(memory="4MiB", content="tokens")
+    host = esxcore.Host(memory="4MiB", content="tokens", policy=None)
     vm = host.power_on("vm", max="2MiB")
     for second in range(31):
         assert vm.sampling().periods == (second == 30)
@@ -74,7 +74,7 @@ def test_the_defaults_are_the_papers() -> None:
 
 def test_at_most_a_hundred_minor_faults_a_period() -> None:
     """Each sampled page faults once, however often it is touched."""
-    host = esxcore.Host(memory="64MiB", content="tokens")
+    host = esxcore.Host(memory="64MiB", content="tokens", policy=None)
     vm = host.power_on("vm", max="32MiB")
     for _ in range(3):
         for _ in range(10):
@@ -119,7 +119,7 @@ def test_the_maximum_leans_upwards_and_lags_behind_a_fall(record: NDArray[np.boo
     average is off by 0.3 of a step between two windows, 0.157, and by one sample's mean error,
     0.035.
     """
-    host = esxcore.Host(memory="256MiB", content="tokens", seed=1, sharing=False)
+    host = esxcore.Host(memory="256MiB", content="tokens", seed=1, sharing=False, policy=None)
     vm = host.power_on("guest", max=record.shape[1])
     lean, fast_error = [], []
     for second in range(0, 7200, PERIOD_S):
@@ -140,7 +140,7 @@ def test_a_waking_guest_rises_fast_and_an_idling_one_falls_slowly() -> None:
 
     The hot set is four fifths of all pages; a period finds it to within 4 * 0.04.
     """
-    host = esxcore.Host(memory="256MiB", content="tokens", seed=3, sharing=False)
+    host = esxcore.Host(memory="256MiB", content="tokens", seed=3, sharing=False, policy=None)
     vm = host.power_on("guest", max="256MiB")
 
     def live(pages: int, count: int) -> list[esxcore.SamplingReport]:
@@ -161,7 +161,7 @@ def test_a_waking_guest_rises_fast_and_an_idling_one_falls_slowly() -> None:
 
 def test_the_estimate_rises_while_a_period_runs() -> None:
     """What the running period has counted shows at once, not only when it ends."""
-    host = esxcore.Host(memory="256MiB", content="tokens", seed=3, sharing=False)
+    host = esxcore.Host(memory="256MiB", content="tokens", seed=3, sharing=False, policy=None)
     vm = host.power_on("guest", max="256MiB")
     host.advance(2 * PERIOD_S)
     quarter = vm.max_pages // 4

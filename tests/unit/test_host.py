@@ -20,7 +20,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_defaults() -> None:
-    host = esxcore.Host(memory="4MiB")
+    host = esxcore.Host(memory="4MiB", policy=None)
     assert host.power_on("web", max="1MiB").read(0).dtype == np.uint8
     assert host.stats()["machine_pages"] == 1024
     assert host.now == 0.0
@@ -255,7 +255,7 @@ def test_repr_names_the_host() -> None:
 
 
 def test_a_copy_is_a_fork() -> None:
-    host = esxcore.Host(memory="4MiB", content="tokens")
+    host = esxcore.Host(memory="4MiB", content="tokens", policy=None)
     host.power_on("vm", contents=[1, 1, 2])
     for twin in (copy.copy(host), copy.deepcopy(host)):
         assert twin.state_digest() == host.state_digest()
@@ -264,7 +264,7 @@ def test_a_copy_is_a_fork() -> None:
 
 
 def test_repr_of_a_host_that_serves_a_call_does_not_fail() -> None:
-    host = esxcore.Host(memory="1GiB", content="tokens", hash_mask=0xFFFF)
+    host = esxcore.Host(memory="1GiB", content="tokens", hash_mask=0xFFFF, policy=None)
     host.power_on("vm", contents=np.arange(100_000))
     scan = threading.Thread(target=host.scan, args=(20_000,))
     scan.start()

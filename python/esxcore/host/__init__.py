@@ -15,37 +15,36 @@ from __future__ import annotations
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from esxcore import _core
 from esxcore.arguments import (
-    Ppns,
-    byte_contents,
+    Shares,
+    Size,
     choice,
+    division_settings,
+    driver_settings,
+    entitlement,
     in_range,
     need_real_memory,
-    one_page,
-    page_numbers,
+    page_count,
     real_number,
     salt_name,
     sampling_settings,
     scan_rate,
     seed_sequence,
-    token_contents,
-    unwrap,
     vm_name,
 )
-from esxcore.config import PAGE_SIZE, parse_pages, size_text
+from esxcore.config import parse_pages, size_text
 from esxcore.errors import ConfigError, HostBusyError
-from esxcore.host.tables import HostTables, VmLike
-from esxcore.reports import ScanReport, TouchReport
+from esxcore.host.division import HostDivision
+from esxcore.host.tables import VmLike
+from esxcore.policy import Policy, core_form, resolve_policy
+from esxcore.reports import BalloonDriver, ScanReport
 from esxcore.vm import Vm
 
-_MUCH = 2**26
-"""Bytes of a result from which it is asked whether real memory has them."""
 
-
-class Host(HostTables):
+class Host(HostDivision):
     """A machine that runs virtual machines.
 
     Parameters
@@ -73,6 +72,34 @@ class Host(HostTables):
     sample_slow_keep, sample_fast_keep : float
         What the slow and the fast moving average of the periods keep of their old value, at least 0
         and below 1; the slow one at least as much as the fast one.
+    swap : str or int, optional
+        The server's swap space (paper, section 3.3); as much as memory if left out.
+    policy : str, object or None
+        Who decides how much memory each virtual machine should have (section 5): the name of a
+        policy (``"esx2002"``, the paper's; ``"proportional"``, ``"equal"``, ``"proxmox"``,
+        ``"squeezed"``), or an object with a method ``targets(view)`` such as `MinFunding`. With
+        None memory is not divided: it goes to those who come first, and nothing is reserved,
+        reclaimed or held back.
+    balance_period : str or int
+        Time between two computations of targets (section 6.3).
+    thresholds : tuple of four floats
+        Free memory, as fractions of the machine, of the states high, soft, hard and low: below soft
+        balloons inflate, below hard the server pages, below low virtual machines above their target
+        are blocked; reclaiming aims at high.
+    state_margin : float
+        How far beyond the threshold of the better state free memory must rise before the state
+        improves, in intervals between the two.
+    shared_charge : {"full", "fraction"}
+        Whether a shared page counts in full for each who has it, or in part.
+    share_before_swap : bool
+        Whether a page is offered for sharing before it is paged out (section 4.3).
+    balloon_cap, balloon_host_cap : float
+        Largest balloon as a fraction of max, of a virtual machine that has no limit of its own and
+        of any.
+    swap_out_rate : int
+        Pages that are paged out a second, of all virtual machines together.
+    ledger_records : int
+        Records of decisions that are kept for `explain` and `replay`; 0 keeps none.
     salt : str
         With whom virtual machines share that say nothing themselves: ``"none"`` with all such,
         ``"per-vm"`` with nobody, any other text with those of the same text.
@@ -88,10 +115,15 @@ class Host(HostTables):
     ConfigError, ArgumentTypeError
         If a setting is out of range or of a wrong type.
 
+    Notes
+    -----
+    Guests are admitted only if what they are promised fits: min and overhead of all within memory
+    less the high threshold, and the rest of their max within swap space (section 6.2).
+
     Examples
     --------
     >>> import esxcore
-    >>> host = esxcore.Host(memory="64MiB", seed=7, content="tokens")
+    >>> host = esxcore.Host(memory="256MiB", seed=7, content="tokens")
     >>> web = host.power_on("web", max="16MiB", contents=[0, 5, 5, 6])
     >>> host.scan(web.max_pages).merged
     1
@@ -103,7 +135,7 @@ class Host(HostTables):
 
     def __init__(  # noqa: PLR0913  (keyword-only settings of one machine)
         self,
-        memory: str | SupportsIndex,
+        memory: Size,
         *,
         seed: int | np.random.SeedSequence | None = 0,
         content: Literal["bytes", "tokens"] = "bytes",
@@ -112,9 +144,20 @@ class Host(HostTables):
         scan_vm_rate: int | None = None,
         scan_host_rate: int | None = None,
         sample_pages: int = 100,
-        sample_period: str | SupportsIndex = "30s",
+        sample_period: Size = "30s",
         sample_slow_keep: float = 0.9,
         sample_fast_keep: float = 0.3,
+        swap: Size | None = None,
+        policy: str | Policy | None = "esx2002",
+        balance_period: Size = "15s",
+        thresholds: tuple[float, float, float, float] = (0.06, 0.04, 0.02, 0.01),
+        state_margin: float = 0.25,
+        shared_charge: Literal["full", "fraction"] = "full",
+        share_before_swap: bool = True,
+        balloon_cap: float = 0.5,
+        balloon_host_cap: float = 0.65,
+        swap_out_rate: int = 4096,
+        ledger_records: int = 16_384,
         salt: str = "none",
         hash_path: Literal["fastest", "portable"] = "fastest",
         hash_mask: int = 2**64 - 1,
@@ -122,8 +165,22 @@ class Host(HostTables):
         sequence = seed_sequence(seed)
         self.seed_entropy = sequence.entropy
         self.content: Literal["bytes", "tokens"] = content
+        memory_pages = parse_pages(memory, "memory")
+        division = division_settings(
+            balance_period=balance_period,
+            thresholds=thresholds,
+            state_margin=state_margin,
+            shared_charge=shared_charge,
+            share_before_swap=share_before_swap,
+            balloon_cap=balloon_cap,
+            balloon_host_cap=balloon_host_cap,
+            swap_out_rate=swap_out_rate,
+            ledger_records=ledger_records,
+        )
+        self._policy = None if policy is None else resolve_policy(policy)
         self._core = _core.Host(
-            parse_pages(memory, "memory"),
+            memory_pages,
+            swap_pages=memory_pages if swap is None else page_count(swap, "swap"),
             tokens=choice(content, "content", ("bytes", "tokens")) == "tokens",
             seed=list(sequence.generate_state(8, np.uint32).astype("<u4").tobytes()),
             draws=choice(scan_order, "scan_order", ("permutation", "draws")) == "draws",
@@ -135,14 +192,22 @@ class Host(HostTables):
             sampling=sampling_settings(
                 sample_pages, sample_period, sample_slow_keep, sample_fast_keep
             ),
+            division=None if policy is None else division,
         )
+        if self._policy is not None:
+            self._core.set_policy(core_form(self._policy))
 
-    def power_on(
+    def power_on(  # noqa: PLR0913  (keyword-only settings of one virtual machine)
         self,
         name: str,
-        max: str | SupportsIndex | None = None,
+        max: Size | None = None,
         *,
         contents: ArrayLike | None = None,
+        min: Size | None = None,
+        shares: Shares = "normal",
+        balloon_limit: Size | None = None,
+        overhead: Size | None = None,
+        driver: BalloonDriver = BalloonDriver(),  # noqa: B008  (frozen)
         salt: str | None = None,
     ) -> Vm:
         """Powers on a virtual machine.
@@ -157,17 +222,33 @@ class Host(HostTables):
             What its first pages hold: uint8 of shape (pages, 4096), or integer tokens from 0 to
             2**63 - 1 of shape (pages,). All of them are allocated at once, zero pages included; the
             other pages start empty.
+        min : str or int, optional
+            What it gets in any case (section 6.1); half of max if left out.
+        shares : {"low", "normal", "high"} or int
+            Its entitlement relative to others (section 5.1): 5, 10 or 20 for each MiB of max, or a
+            number.
+        balloon_limit : str or int, optional
+            Most that its balloon may take (section 3.2), instead of the host's fraction of max.
+        overhead : str or int, optional
+            What the server itself needs for it (section 6.2): 32 MiB, and 32 MiB for each GiB of
+            max beyond 512 MiB, if left out; nothing on a host that does not divide memory.
+        driver : BalloonDriver
+            The balloon driver in its guest.
         salt : str, optional
             With whom it shares, instead of the host's rule.
 
         Raises
         ------
+        NotAdmittedError
+            If its min and overhead, or swap space for the rest of its max, do not fit beside what
+            others are promised.
         DuplicateVmError
             If a virtual machine of that name is powered on.
         ContentError
             If `contents` has a wrong shape, or more pages than `max`.
         OutOfMachineMemoryError
-            If fewer machine pages are free than `contents` has; nothing has changed.
+            If memory is not divided and fewer machine pages are free than `contents` has; nothing
+            has changed. Where it is divided, others are paged out to make room.
         RealMemoryError
             If the system does not have the real memory behind that many simulated pages.
         """
@@ -179,9 +260,18 @@ class Host(HostTables):
             max_pages = len(pages)
         else:
             raise ConfigError(f"VM {name!r}: neither max nor contents is given; expected one")
-        domain = None if salt is None else salt_name(salt)
+        settings = {
+            "min_pages": None if min is None else page_count(min, "min"),
+            "shares": entitlement(shares),
+            "overhead_pages": None if overhead is None else page_count(overhead, "overhead"),
+            "balloon_limit": None
+            if balloon_limit is None
+            else page_count(balloon_limit, "balloon_limit"),
+            "driver": driver_settings(driver),
+            "salt": None if salt is None else salt_name(salt),
+        }
         need_real_memory(self._core.real_bytes_wanted(max_pages), f"VM {name!r}")
-        return Vm(self, self._core.power_on(name, max_pages, pages, domain), max_pages)
+        return Vm(self, self._core.power_on(name, max_pages, pages, settings), max_pages)
 
     def power_off(self, vm: VmLike) -> None:
         """Powers off a virtual machine and frees all its pages. Cost: one visit of each page.
@@ -194,75 +284,6 @@ class Host(HostTables):
         """The virtual machine of that name; raises `UnknownVmError` if there is none."""
         number, name, max_pages = self._core.find(name)
         return Vm(self, (number, name), max_pages)
-
-    def touch(self, vm: VmLike, ppns: Ppns, write: bool = False) -> TouchReport:
-        """The guest accesses pages in turn.
-
-        A write gives the page fresh content of its own, different from every other page's. A batch
-        for which no machine page is left stops before the reference it cannot serve; call again
-        with the rest.
-
-        Parameters
-        ----------
-        vm : Vm or str
-            Whose pages.
-        ppns : int or integer array of shape (references,)
-            Which pages; duplicates are fine.
-        write : bool
-            Whether the accesses are stores.
-
-        Raises
-        ------
-        PageRangeError
-            If a page is out of range; no page was touched.
-        """
-        return _touch_report(self._core.touch(self._ref(vm), self._ppns(vm, ppns), bool(write)))
-
-    def write(self, vm: VmLike, ppns: Ppns, data: ArrayLike) -> TouchReport:
-        """The guest writes `data` to pages in turn.
-
-        Parameters
-        ----------
-        vm : Vm or str
-            Whose pages.
-        ppns : int or integer array of shape (k,)
-            Which pages.
-        data : array
-            uint8 of shape (k, 4096), or integer tokens of shape (k,); without the first axis for a
-            single page. Bytes are not copied first: nobody should change them meanwhile.
-
-        Raises
-        ------
-        PageRangeError, ContentError, ArgumentTypeError
-            If an argument is wrong; no page was touched.
-        OutOfMachineMemoryError
-            If no machine page is left; its attribute `done` tells how many pages were written.
-        """
-        numbers = self._ppns(vm, ppns)
-        data = one_page(data) if np.ndim(ppns) == 0 else data  # type: ignore[arg-type]
-        return _touch_report(self._core.write(self._ref(vm), numbers, self._contents(data)))
-
-    def read(self, vm: VmLike, ppns: Ppns) -> Any:
-        """What the guest reads from pages in turn.
-
-        Returns
-        -------
-        array or int
-            uint8 of shape (k, 4096), or uint64 tokens of shape (k,); for a single page uint8 of
-            shape (4096,), or the token. Tokens from 2**63 up are contents that the engine made.
-
-        Raises
-        ------
-        PageRangeError
-            If a page is out of range; no page was read.
-        OutOfMachineMemoryError
-            If no machine page is left for a first touch; `done` pages were read.
-        """
-        return unwrap(self._core.read(self._ref(vm), self._wanted(vm, ppns)), ppns)
-
-    def peek(self, vm: VmLike, ppns: Ppns) -> Any:
-        """What the guest would read, as `read` returns it; not an access, so nothing changes."""
-        return unwrap(self._core.peek(self._ref(vm), self._wanted(vm, ppns)), ppns)
 
     def scan(self, pages: SupportsIndex) -> ScanReport:
         """Scans pages for sharing now (paper, section 4.3).
@@ -280,7 +301,10 @@ class Host(HostTables):
         return ScanReport(*self._core.scan(count))
 
     def advance(self, seconds: float) -> ScanReport:
-        """Lets virtual time pass; at each whole second scanner and sampler do their part.
+        """Lets virtual time pass; at each whole second every mechanism does its part.
+
+        Sampling periods end, page-outs are written, the policy is asked when it is time, balloons
+        move, page-outs begin, pages are scanned.
 
         Parameters
         ----------
@@ -292,6 +316,12 @@ class Host(HostTables):
         ScanReport
             What the scanner did in this time. After Ctrl-C, the host is at the second it has
             reached.
+
+        Raises
+        ------
+        PolicyError
+            If the policy's answer cannot be; what the policy itself raises comes out as it is. The
+            targets before stay in force, and time goes on from there in the next call.
         """
         elapsed = real_number(seconds, "seconds")
         if not 0 <= elapsed <= 2**33:  # nor is NaN
@@ -309,6 +339,7 @@ class Host(HostTables):
         copy = object.__new__(Host)
         copy.seed_entropy = self.seed_entropy
         copy.content = self.content
+        copy._policy = self._policy
         copy._core = self._core.fork()
         return copy
 
@@ -337,22 +368,3 @@ class Host(HostTables):
         names = ("machine_pages", "free_pages", "reclaimed_pages")
         memory, free, reclaimed = (size_text(stats[name]) for name in names)
         return f"<Host {memory}, {stats['vms']} VMs, {free} free, {reclaimed} reclaimed by sharing>"
-
-    def _ppns(self, vm: VmLike, ppns: Ppns) -> NDArray[np.uint32] | NDArray[np.int64]:
-        return page_numbers(ppns, lambda: self._core.find(self._ref(vm)))
-
-    def _wanted(self, vm: VmLike, ppns: Ppns) -> NDArray[np.uint32] | NDArray[np.int64]:
-        """Page numbers whose contents fit into real memory."""
-        count = ppns.size if isinstance(ppns, np.ndarray) else 0  # a list that long exists already
-        wanted = count * (PAGE_SIZE if self.content == "bytes" else 8)
-        if wanted > _MUCH:
-            need_real_memory(wanted, f"an array of {count} pages")
-        return self._ppns(vm, ppns)
-
-    def _contents(self, contents: ArrayLike) -> NDArray[Any]:
-        return byte_contents(contents) if self.content == "bytes" else token_contents(contents)
-
-
-def _touch_report(row: tuple[int, bool, int, int, int]) -> TouchReport:
-    done, stopped, *events = row
-    return TouchReport(done, "out-of-memory" if stopped else None, *events)

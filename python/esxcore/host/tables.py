@@ -60,7 +60,7 @@ class HostTables:
 
         ``state`` is a `PageState`, ``mpn`` the machine page or -1, ``shared`` whether it has two or
         more sharers, ``hint`` whether a hint frame stands for it, ``traced`` whether its next
-        access is to be counted.
+        access is to be counted, ``leaving`` whether its page-out is under way.
         """
         return self._core.pmap(self._ref(vm))
 

@@ -5,7 +5,11 @@
 //!
 //! - *one pass* reads the same columns once and adds up what everybody could pay for at a given level, within min and
 //!   max, in floating point: whoever does not know the level needs several of them;
+//! - *pass after pass* is the same, but each waits for what the one before has found, as those of a search do: with few
+//!   virtual machines the processor does several passes at once if it may;
 //! - *level* is the equilibrium without whole pages, *targets* are the exact whole pages;
+//! - *policy* is a whole step, from a host's view to checked targets; *reasons* are prices, what the tax took and who is
+//!   next, for whoever keeps a record;
 //! - *heap* takes page by page from whoever pays least, with a binary heap and the same exact comparison; without
 //!   making the heap, and extrapolated from the first pages, because all of them would take minutes.
 
@@ -15,7 +19,9 @@ use std::collections::binary_heap::PeekMut;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use esxcore_core::policy::{Claims, Columns, TaxRate, level, min_funding};
+use esxcore_core::policy::{
+    AllocationPolicy, Claims, Columns, HostView, MinFunding, Targets, TaxRate, level, min_funding,
+};
 
 /// Rounds of the ratios.
 const ROUNDS: usize = 31;
@@ -64,6 +70,18 @@ impl World {
             active_pages: &self.active,
         };
         Claims::new(columns, self.available).expect("half of max is at most min")
+    }
+
+    fn view(&self) -> HostView {
+        HostView {
+            names: (0..self.max.len()).map(|vm| format!("vm{vm}")).collect(),
+            shares: self.shares.clone(),
+            min_pages: self.min.clone(),
+            max_pages: self.max.clone(),
+            active_pages: self.active.clone(),
+            available_pages: self.available,
+            ..HostView::default()
+        }
     }
 
     /// Pages that everybody could pay for at that level.
@@ -195,11 +213,20 @@ fn print_ratios(vms: usize) {
     }
     let mut heap = world.heap();
     let whole_heap = taken as f64 / HEAP_PAGES as f64;
+    let (policy, view) = (MinFunding { tax }, world.view());
+    let answer = Targets::ask(&policy, &view).expect("valid");
+    let mut last = 0.0;
     let mut runners = [
         runner("one pass", || world.one_pass(black_box(at))),
+        runner("pass after pass", || {
+            last = world.one_pass(black_box(at) + last * 0.0);
+            last
+        }),
         runner("level", || level(&claims, tax)),
         runner("targets", || min_funding(&claims, tax)),
         runner("check and targets", || min_funding(&world.claims(), tax)),
+        runner("policy", || Targets::ask(&policy, &view)),
+        runner("reasons", || policy.reasons(&view, answer.pages())),
         Runner { times: whole_heap, ..runner("heap", || heap.take(HEAP_PAGES)) },
     ];
     let rounds: Vec<Vec<f64>> = (0..ROUNDS)
@@ -220,6 +247,6 @@ fn print_ratios(vms: usize) {
 
 fn main() {
     let asked: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
-    let vms = if asked.is_empty() { vec![10, 1000, 100_000, 1_000_000] } else { asked };
+    let vms = if asked.is_empty() { vec![10, 1000, 10_000, 100_000, 1_000_000] } else { asked };
     vms.into_iter().for_each(print_ratios);
 }

@@ -6,7 +6,7 @@
 
 use crate::error::Error;
 use crate::frame_table::{FrameView, Totals, truncated};
-use crate::memory::{Memory, VmMemory};
+use crate::memory::{Memory, Tally, VmMemory};
 use crate::pmap::{Entry, State};
 use crate::types::{Access, Mpn, PULSE_PAGES, Ppn, Pulse, VmId};
 
@@ -23,6 +23,7 @@ pub fn audit(memory: &Memory, pulse: Pulse<'_>) -> Result<(), Error> {
     audit_machine(memory, &owners, pulse)?;
     audit_chains(memory, pulse)?;
     check("I1", memory.machine().is_consistent(), || "the set of free pages contradicts itself".into())?;
+    check("I6", memory.swapfile().is_consistent(), || "the sets of free slots contradict each other".into())?;
     let used = memory.swapfile().used_slots() as usize;
     check("I6", owners.slots.iter().filter(|owners| **owners == 1).count() == used, || {
         format!("{used} swap slots are in use but pages own another number of them")
@@ -51,18 +52,19 @@ fn audit_vm(
     (id, vm): (VmId, &VmMemory),
     pulse: Pulse<'_>,
 ) -> Result<(), Error> {
-    let (mut resident, mut ineligible) = (0, 0);
+    let mut tally = Tally::default();
+    for mpn in vm.overhead().iter().cloned().flatten() {
+        owners.pages[mpn as usize] += 1;
+    }
     for (ppn, entry) in (0..).map(Ppn).zip(vm.pmap().entries()) {
         if ppn.index() % PULSE_PAGES == 0 {
             pulse()?;
         }
-        resident += u32::from(entry.state().mpn().is_some());
-        ineligible += u32::from(entry.is_ineligible());
+        tally.count(*entry);
         audit_entry(memory, owners, (id, ppn, *entry))?;
     }
-    check("I2", (resident, ineligible) == (vm.resident(), vm.ineligible()), || {
-        let counted = (vm.resident(), vm.ineligible());
-        format!("VM {} has {resident} resident and {ineligible} ineligible pages, not {counted:?}", id.0)
+    check("I2", tally == *vm.tally(), || {
+        format!("the pages of VM {} add up to {tally:?}, not {:?}", id.0, vm.tally())
     })
 }
 
@@ -72,7 +74,10 @@ fn audit_entry(
     (vm, ppn, entry): (VmId, Ppn, Entry),
 ) -> Result<(), Error> {
     let page = || format!("page {} of VM {}", ppn.0, vm.0);
-    let rebuilt = Entry::new(entry.state()).with_traced(entry.is_traced());
+    let is_private = matches!(entry.state(), State::Private(_));
+    check("I3", is_private || !entry.is_leaving(), || format!("{} is {entry:?} and leaving", page()))?;
+    let marked = Entry::new(entry.state()).with_traced(entry.is_traced());
+    let rebuilt = marked.with_leaving(entry.is_leaving());
     for access in [Access::Read, Access::Write] {
         check("I3", entry.faults(access) == rebuilt.faults(access), || {
             format!("{} is {entry:?} and its access bits say otherwise", page())

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::frame_table::FrameView;
 use crate::host::Host;
 use crate::memory::VmMemory;
+use crate::pmap::State;
 use crate::types::{Mpn, PULSE_PAGES, PageView, Ppn, Pulse};
 
 impl Host {
@@ -22,7 +23,8 @@ impl Host {
         self.machine_digest(&mut state, pulse)?;
         for vm in &self.vms {
             let samples = self.sampler.progress(vm.id);
-            let facts = (vm, self.scanner.walk(vm.id), samples, self.memory.vm(vm.id).counts);
+            let paging = (self.balloon.progress(vm.id), self.swapper.progress(vm.id));
+            let facts = (vm, self.scanner.walk(vm.id), samples, paging, self.memory.vm(vm.id).counts);
             state.update(format!("{facts:?}").as_bytes());
             self.vm_digest(&mut state, self.memory.vm(vm.id), vm.id, pulse)?;
         }
@@ -31,12 +33,15 @@ impl Host {
 
     fn machine_digest(&self, state: &mut Xxh3, pulse: Pulse<'_>) -> Result<(), Error> {
         let time = (self.time.now_ns, &self.time.due);
+        let balance = self.balance.as_ref().map(|balance| (balance.state, balance.cause, balance.asked_ns));
         let facts = (
             time,
+            balance,
             self.powered_on,
             self.departed,
             self.scanner.totals(),
             self.memory.content().stamps_made(),
+            self.memory.swapfile().cursor(),
         );
         state.update(format!("{facts:?}").as_bytes());
         for words in self.memory.machine().free_words().chunks(PULSE_PAGES) {
@@ -58,8 +63,12 @@ impl Host {
                 pulse()?;
             }
             let place = entry.state();
-            let marks = [place.code(), u8::from(entry.is_traced()), u8::from(entry.is_ineligible())];
+            let marks = [entry.is_traced(), entry.is_ineligible(), entry.is_leaving()].map(u8::from);
+            state.update(&[place.code()]);
             state.update(&marks);
+            if let State::Swapped(slot) = place {
+                state.update(&slot.0.to_le_bytes());
+            }
             let Some(mpn) = place.mpn() else {
                 update_page(state, self.memory.peek(id, ppn));
                 continue;
@@ -82,5 +91,68 @@ fn update_page(state: &mut Xxh3, page: PageView<'_>) {
     match page {
         PageView::Bytes(bytes) => state.update(bytes),
         PageView::Token(token) => state.update(&token.to_le_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HostConfig, VmConfig};
+    use crate::rng::Seed;
+    use crate::types::{ContentKind, PageBatch, VmId};
+
+    /// A virtual machine of three equal pages.
+    fn host() -> (Host, VmId) {
+        let mut host = Host::new(HostConfig::bare(8, ContentKind::Tokens, Seed([1; 32]))).expect("small");
+        let config = VmConfig::new("one", 3);
+        let vm = host.power_on(config, &mut || Ok(())).expect("small");
+        host.load(vm, Ppn(0), PageBatch::Tokens(&[1; 3])).expect("three pages");
+        (host, vm)
+    }
+
+    fn digest(host: &Host) -> u128 {
+        host.digest(&mut || Ok(())).expect("nothing interrupts it")
+    }
+
+    #[test]
+    fn which_page_is_leaving() {
+        let ((mut one, vm), (mut other, _)) = (host(), host());
+        one.memory.set_leaving(vm, Ppn(0), true).expect("private");
+        assert_ne!(digest(&one), digest(&other));
+        other.memory.set_leaving(vm, Ppn(1), true).expect("private");
+        assert_ne!(digest(&one), digest(&other));
+        one.memory.set_leaving(vm, Ppn(0), false).expect("leaving");
+        one.memory.set_leaving(vm, Ppn(1), true).expect("private");
+        assert_eq!(digest(&one), digest(&other));
+    }
+
+    /// A host whose pages went to the swap file and came back, in that order, with counts levelled out.
+    fn paged(moves: &[(u32, bool)]) -> Host {
+        let (mut host, vm) = host();
+        for (ppn, out) in moves {
+            if *out {
+                assert_eq!(host.memory.page_out(vm, Ppn(*ppn)).expect("resident").freed, 1);
+            } else {
+                host.memory.page_in(vm, Ppn(*ppn)).expect("a machine page is free");
+            }
+        }
+        host.memory.vm_mut(vm).counts = crate::memory::Counts::default();
+        host
+    }
+
+    #[test]
+    fn which_page_is_in_which_slot() {
+        let (one, other) = (paged(&[(0, true), (1, true)]), paged(&[(1, true), (0, true)]));
+        assert_eq!(one.memory.swapfile(), other.memory.swapfile());
+        assert_eq!(one.memory.machine(), other.memory.machine());
+        assert_ne!(digest(&one), digest(&other));
+    }
+
+    #[test]
+    fn which_slot_comes_next() {
+        let (one, other) = (paged(&[(0, true), (0, false)]), paged(&[]));
+        assert_eq!(one.memory.swapfile().used_slots(), 0);
+        assert_eq!(one.memory.machine(), other.memory.machine());
+        assert_ne!(digest(&one), digest(&other));
     }
 }

@@ -13,6 +13,25 @@ pub enum Error {
         /// Pages that are free.
         free: u32,
     },
+    /// A virtual machine above its target is held up while the host is lowest on memory (§6.3).
+    #[error("VM {vm:?} is blocked until it has come down to its target of {target_pages} pages")]
+    Blocked {
+        /// Its name.
+        vm: String,
+        /// What it should have.
+        target_pages: u32,
+    },
+    /// A host that leaves memory to those who come first has no policy, targets or states.
+    #[error("the host does not divide its memory: it was made without a policy")]
+    NothingDivided,
+    /// A policy that is not built in failed; what it raised is with whoever supplied it.
+    #[error("policy {policy:?} failed: {reason}")]
+    PolicyFailed {
+        /// Its name.
+        policy: String,
+        /// What it said.
+        reason: String,
+    },
     /// The swap file has no free slot.
     #[error("the swap file is full: all {slots} slots are in use")]
     SwapFull {
@@ -153,6 +172,38 @@ pub enum Error {
         /// Pages there are for all virtual machines.
         available_pages: u64,
     },
+    /// Less machine memory is unreserved than a virtual machine must be promised (§6.2).
+    #[error(
+        "VM {vm:?} wants {} pages of memory reserved (min {min_pages} + overhead {overhead_pages}) but \
+         {unreserved_pages} are unreserved",
+        u64::from(*min_pages) + u64::from(*overhead_pages)
+    )]
+    MemoryReserved {
+        /// Name of the virtual machine.
+        vm: String,
+        /// Its min.
+        min_pages: u32,
+        /// Its overhead.
+        overhead_pages: u32,
+        /// Pages of memory that no other has reserved.
+        unreserved_pages: u64,
+    },
+    /// Less swap space is unreserved than a virtual machine must be promised (§6.2).
+    #[error(
+        "VM {vm:?} wants {} pages of swap space reserved (size {pages} - min {min_pages}) but {unreserved_pages} are \
+         unreserved",
+        pages.saturating_sub(*min_pages)
+    )]
+    SwapReserved {
+        /// Name of the virtual machine.
+        vm: String,
+        /// Its "physical" size.
+        pages: u32,
+        /// Its min.
+        min_pages: u32,
+        /// Pages of swap space that no other has reserved.
+        unreserved_pages: u64,
+    },
     /// A setting outside its range.
     #[error("{what} is {value}; expected {expected}")]
     Setting {
@@ -171,6 +222,29 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// A question to a ledger that records nothing.
+    #[error("the ledger is off: no decision is recorded")]
+    LedgerOff,
+    /// A question about a time that the ledger has forgotten.
+    #[error(
+        "of {} s nothing is recorded any more: the ledger begins at {} s",
+        seconds(*asked_ns),
+        seconds(*oldest_ns)
+    )]
+    Forgotten {
+        /// The time asked about.
+        asked_ns: u64,
+        /// The earliest time of which anything is known.
+        oldest_ns: u64,
+    },
+    /// A question about a virtual machine at a time when it was not powered on.
+    #[error("no VM with serial {serial} was powered on at {} s", seconds(*asked_ns))]
+    NotThen {
+        /// Its serial.
+        serial: u64,
+        /// The time asked about.
+        asked_ns: u64,
+    },
     /// The caller ended a long call.
     #[error("interrupted")]
     Interrupted,
@@ -182,4 +256,9 @@ pub enum Error {
         /// What was found, with numbers.
         fact: String,
     },
+}
+
+/// Virtual time for people to read.
+fn seconds(time_ns: u64) -> f64 {
+    time_ns as f64 / 1e9
 }

@@ -4,9 +4,9 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 5 host | [`host`] [`touch`] [`stats`] [`census`] [`digest`]: compose the rooms below |
-//! | 4 plug-ins | [`policy`]: how many pages each virtual machine should have |
-//! | 3 mechanisms | [`share`] [`sample`]: select pages |
+//! | 5 host | [`host`] [`touch`] [`stats`] [`census`] [`digest`]: compose the rooms below; [`reclaim`] [`admission`]: who gives and who may come; [`ledger`]: what was decided, and why |
+//! | 4 plug-ins | [`policy`]: how many pages each virtual machine should have; [`guest`]: which pages a guest gives up |
+//! | 3 mechanisms | [`share`] [`sample`] [`balloon`] [`swap`]: select pages |
 //! | 2 transition | [`memory`] changes page state, [`audit`] proves it consistent |
 //! | 1 containers | [`content`] [`machine`] [`pmap`] [`frame_table`] [`swapfile`] [`hash`] |
 //! | 0 words | [`types`] [`config`] [`error`] [`rng`], the two structures all containers are made of, [`arena`] [`page_set`], and [`compare`] |
@@ -17,9 +17,9 @@
 //! use esxcore_core::rng::Seed;
 //! use esxcore_core::types::{ContentKind, PageBatch, Ppn};
 //!
-//! let mut host = Host::new(HostConfig::new(1024, ContentKind::Tokens, Seed([7; 32])))?;
+//! let mut host = Host::new(HostConfig::bare(1024, ContentKind::Tokens, Seed([7; 32])))?;
 //! for name in ["one", "two"] {
-//!     let config = VmConfig { name: name.into(), max_pages: 100, salt: None };
+//!     let config = VmConfig::new(name, 100);
 //!     let vm = host.power_on(config, &mut || Ok(()))?;
 //!     host.load(vm, Ppn(0), PageBatch::Tokens(&[5; 100]))?;
 //! }
@@ -29,8 +29,10 @@
 //! # Ok::<(), esxcore_core::error::Error>(())
 //! ```
 
+pub mod admission;
 pub mod arena;
 pub mod audit;
+pub mod balloon;
 pub mod census;
 pub mod compare;
 pub mod config;
@@ -38,17 +40,21 @@ pub mod content;
 pub mod digest;
 pub mod error;
 pub mod frame_table;
+pub mod guest;
 pub mod hash;
 pub mod host;
+pub mod ledger;
 pub mod machine;
 pub mod memory;
 pub mod page_set;
 pub mod pmap;
 pub mod policy;
+pub mod reclaim;
 pub mod rng;
 pub mod sample;
 pub mod share;
 pub mod stats;
+pub mod swap;
 pub mod swapfile;
 pub mod touch;
 pub mod types;

@@ -1,5 +1,7 @@
 //! The machine's pages: which are free. The lowest free page is given first, which keeps memory in use dense.
 
+use std::ops::Range;
+
 use crate::error::Error;
 use crate::page_set::PageSet;
 use crate::types::Mpn;
@@ -44,6 +46,27 @@ impl Machine {
         let lowest = self.free.lowest().ok_or(Error::OutOfMachineMemory { wanted: 1, free: 0 })?;
         self.free.remove(lowest);
         Ok(Mpn(lowest))
+    }
+
+    /// Takes the highest free pages, in runs of neighbours.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMachineMemory`] if fewer are free; none is taken.
+    pub fn allocate_highest(&mut self, pages: u32) -> Result<Vec<Range<u32>>, Error> {
+        if pages > self.free_pages() {
+            return Err(Error::OutOfMachineMemory { wanted: pages, free: self.free_pages() });
+        }
+        let mut runs: Vec<Range<u32>> = vec![];
+        for _ in 0..pages {
+            let Some(highest) = self.free.highest() else { break };
+            self.free.remove(highest);
+            match runs.last_mut() {
+                Some(run) if run.start == highest + 1 => run.start = highest,
+                _ => runs.push(highest..highest + 1),
+            }
+        }
+        Ok(runs)
     }
 
     /// Takes this very page.

@@ -28,6 +28,15 @@ impl PageSet {
         Self { levels, len, count: len }
     }
 
+    /// The empty set, to which numbers below `len` can be added.
+    #[must_use]
+    pub fn none(len: u32) -> Self {
+        let mut set = Self::full(len);
+        set.levels.iter_mut().for_each(|level| level.fill(0));
+        set.count = 0;
+        set
+    }
+
     /// Members.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -57,6 +66,17 @@ impl PageSet {
             .iter()
             .rev()
             .fold(0, |place, level| place * 64 + level[place].trailing_zeros() as usize);
+        u32::try_from(place).ok()
+    }
+
+    /// The highest member.
+    #[must_use]
+    pub fn highest(&self) -> Option<u32> {
+        if self.count == 0 {
+            return None;
+        }
+        let top = |word: u64| 63 - word.leading_zeros() as usize;
+        let place = self.levels.iter().rev().fold(0, |place, level| place * 64 + top(level[place]));
         u32::try_from(place).ok()
     }
 
@@ -158,8 +178,9 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_tree_set(len in 0u32..9000, steps in prop::collection::vec((any::<bool>(), 0u32..9100), 0..400)) {
-            let mut set = PageSet::full(len);
-            let mut model: BTreeSet<u32> = (0..len).collect();
+            let full = steps.len() % 2 == 0;
+            let mut set = if full { PageSet::full(len) } else { PageSet::none(len) };
+            let mut model: BTreeSet<u32> = (0..if full { len } else { 0 }).collect();
             for (insert, page) in steps {
                 if insert {
                     prop_assert_eq!(set.insert(page), page < len && model.insert(page));

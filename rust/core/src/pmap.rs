@@ -9,6 +9,7 @@
 //! | 2-4 | state: empty, private, shared, swapped, ballooned |
 //! | 5 | traced: the next access is to be counted (§5.3) |
 //! | 6 | ineligible: its page once gave a false match and is not offered for sharing again (§4.3) |
+//! | 7 | leaving: a private page whose page-out is under way; the next access cancels it (§3.3) |
 //! | 32-63 | MPN, or swap slot |
 //!
 //! Every reason to leave the fast path of an access is in the two lowest bits, which follow from the others.
@@ -87,6 +88,7 @@ const STATE_SHIFT: u32 = 2;
 const STATE_MASK: u64 = 7;
 const TRACED: u64 = 1 << 5;
 const INELIGIBLE: u64 = 1 << 6;
+const LEAVING: u64 = 1 << 7;
 const PAYLOAD_SHIFT: u32 = 32;
 
 /// One packed entry.
@@ -102,7 +104,7 @@ impl Entry {
         Self(u64::from(state.payload()) << PAYLOAD_SHIFT | code | state.faults())
     }
 
-    /// The entry in another state: the traced bit stays, ineligibility ends with the page it was about.
+    /// The entry in another state: the traced bit stays; ineligibility and leaving end with the page they were about.
     #[must_use]
     pub fn with_state(self, state: State) -> Self {
         Self::new(state).with_traced(self.is_traced())
@@ -111,8 +113,20 @@ impl Entry {
     /// The entry, traced or not.
     #[must_use]
     pub fn with_traced(self, traced: bool) -> Self {
-        let bare = Self::new(self.state()).0 | self.0 & INELIGIBLE;
-        Self(if traced { bare | TRACED | READS_FAULT | WRITES_FAULT } else { bare })
+        self.with_mark(TRACED, traced)
+    }
+
+    /// The entry, leaving or not. Only private pages leave: any other entry stays as it is.
+    #[must_use]
+    pub fn with_leaving(self, leaving: bool) -> Self {
+        self.with_mark(LEAVING, leaving && matches!(self.state(), State::Private(_)))
+    }
+
+    /// The entry with a mark set or not, and the access bits that follow.
+    fn with_mark(self, mark: u64, set: bool) -> Self {
+        let marks = self.0 & (TRACED | INELIGIBLE | LEAVING) & !mark | if set { mark } else { 0 };
+        let faults = if marks & (TRACED | LEAVING) == 0 { 0 } else { READS_FAULT | WRITES_FAULT };
+        Self(Self::new(self.state()).0 | marks | faults)
     }
 
     /// The entry, never to be offered for sharing while it keeps its page.
@@ -151,6 +165,12 @@ impl Entry {
     #[must_use]
     pub fn is_ineligible(self) -> bool {
         self.0 & INELIGIBLE != 0
+    }
+
+    /// Whether the page's page-out is under way.
+    #[must_use]
+    pub fn is_leaving(self) -> bool {
+        self.0 & LEAVING != 0
     }
 
     /// The machine page of an entry on which reads do not fault.
@@ -282,6 +302,23 @@ mod tests {
             let traced = Entry::new(state).with_traced(true);
             assert!(traced.faults(Access::Read) && traced.faults(Access::Write));
             assert_eq!(traced.with_traced(false), Entry::new(state));
+        }
+    }
+
+    #[test]
+    fn a_private_page_can_leave_and_then_every_access_faults() {
+        for state in STATES {
+            let leaving = Entry::new(state).as_ineligible().with_leaving(true);
+            let is_private = matches!(state, State::Private(_));
+            assert_eq!((leaving.is_leaving(), leaving.is_ineligible()), (is_private, true));
+            assert_eq!(leaving.with_leaving(false), Entry::new(state).as_ineligible());
+            for traced in [true, false] {
+                let both = leaving.with_traced(traced);
+                assert_eq!((both.is_leaving(), both.is_traced()), (is_private, traced));
+                assert!(!is_private || both.faults(Access::Read) && both.faults(Access::Write));
+                let moved = both.with_state(State::Private(Mpn(1)));
+                assert_eq!(moved, Entry::new(State::Private(Mpn(1))).with_traced(traced));
+            }
         }
     }
 

@@ -252,7 +252,7 @@ mod tests {
 
     fn sampled(pages: u32, config: SamplingConfig) -> (Memory, Sampler) {
         let seed = Seed([3; 32]);
-        let mut memory = Memory::new(&HostConfig::new(8, ContentKind::Tokens, seed.clone())).expect("small");
+        let mut memory = Memory::new(&HostConfig::bare(8, ContentKind::Tokens, seed.clone())).expect("small");
         let mut sampler = Sampler::new(config, seed);
         let vm = memory.add_vm(pages, 0, &mut || Ok(())).expect("small");
         sampler.add_vm(&mut memory, vm, 0);

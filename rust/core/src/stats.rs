@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::host::{Host, Vm};
 use crate::memory::Counts;
 use crate::pmap::State;
-use crate::types::{PULSE_PAGES, Pulse};
+use crate::types::{PULSE_PAGES, Pulse, VmId};
 
 /// Whole-host numbers by name.
 pub type HostStats = Vec<(&'static str, u64)>;
@@ -12,8 +12,16 @@ pub type HostStats = Vec<(&'static str, u64)>;
 /// One virtual machine's numbers, in pages unless named otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct VmStats {
-    /// "Physical" memory.
+    /// Most that it gets: its "physical" memory, unless lowered.
     pub max_pages: u32,
+    /// What it gets in any case.
+    pub min_pages: u32,
+    /// Its entitlement relative to others.
+    pub shares: u32,
+    /// What it should have; its max where memory is not divided.
+    pub target_pages: u32,
+    /// Machine pages that the server needs for it.
+    pub overhead_pages: u32,
     /// Resident pages, shared ones in full.
     pub allocated_pages: u32,
     /// Pages whose machine page has two or more sharers.
@@ -24,6 +32,20 @@ pub struct VmStats {
     pub consumed: f64,
     /// Resident minus consumed.
     pub reclaimed: f64,
+    /// Size of its balloon.
+    pub balloon_pages: u32,
+    /// Of these, pages that gave the host a machine page.
+    pub balloon_freed_pages: u32,
+    /// Size that its balloon should have.
+    pub balloon_target_pages: u32,
+    /// Pages in the swap file.
+    pub swapped_pages: u32,
+    /// Page-outs that are under way.
+    pub leaving_pages: u32,
+    /// Whether it is held up.
+    pub blocked: bool,
+    /// Seconds in which it stood still for want of memory.
+    pub stalled_s: u64,
     /// Pages in use by the estimate of sampling, the nearest whole number; none if sampling is off.
     pub active_pages: Option<u32>,
     /// The estimate as a fraction of all its pages.
@@ -53,6 +75,9 @@ impl Host {
             ("free_pages", u64::from(machine.free_pages())),
             ("used_pages", u64::from(machine.pages() - machine.free_pages())),
             ("allocated_pages", sum(crate::memory::VmMemory::resident)),
+            ("overhead_pages", sum(crate::memory::VmMemory::overhead_pages)),
+            ("balloon_pages", sum(crate::memory::VmMemory::ballooned)),
+            ("swapped_pages", sum(crate::memory::VmMemory::swapped)),
             ("shared_pages", frames.shared_pages),
             ("reclaimed_pages", frames.reclaimed_pages),
             ("zero_pages", frames.zero_pages),
@@ -60,6 +85,12 @@ impl Host {
             ("zero_fills", counts.zero_fills),
             ("cow_breaks", counts.cow_breaks),
             ("page_ins", counts.page_ins),
+            ("page_outs", counts.page_outs),
+            ("swap_writes", self.swapper.totals().writes),
+            ("cancelled_page_outs", self.swapper.totals().cancelled),
+            ("shared_before_swap_pages", counts.shared_before_swap),
+            ("emergency_page_outs", counts.emergency_page_outs),
+            ("balloon_pops", self.balloon.totals().pops),
             ("hint_frames", u64::from(frames.hint_frames)),
             ("shared_frames", u64::from(frames.shared_frames)),
             ("scanned_pages", scans.picked),
@@ -83,9 +114,20 @@ impl Host {
         let walk = self.scanner.walk(vm.id);
         let samples = self.sampler.report(vm.id);
         let mut stats = VmStats {
-            active_pages: samples.map(|report| report.active_pages(vm.max_pages)),
+            active_pages: samples.map(|report| report.active_pages(vm.pages)),
             active_fraction: samples.map(|report| report.estimate),
-            max_pages: vm.max_pages,
+            max_pages: vm.allocation.max_pages,
+            min_pages: vm.allocation.min_pages,
+            shares: vm.allocation.shares,
+            target_pages: vm.target_pages,
+            overhead_pages: memory.overhead_pages(),
+            balloon_pages: self.balloon.size(vm.id),
+            balloon_freed_pages: self.balloon.freed(vm.id),
+            balloon_target_pages: self.balloon.target(vm.id),
+            swapped_pages: memory.swapped(),
+            leaving_pages: self.swapper.under_way(vm.id),
+            blocked: vm.blocked,
+            stalled_s: vm.stalled_s,
             allocated_pages: memory.resident(),
             counts: memory.counts,
             scanned_pages: walk.picked(),
@@ -103,7 +145,7 @@ impl Host {
     /// Bytes of frames, chain heads, overflow table and eligibility bits, which §4.3 bounds by 0.5 % of memory.
     #[must_use]
     pub fn sharing_metadata_bytes(&self) -> u64 {
-        let entries: u64 = self.vms.iter().map(|vm| u64::from(vm.max_pages)).sum();
+        let entries: u64 = self.vms.iter().map(|vm| u64::from(vm.pages)).sum();
         self.memory.frames().size_bytes() as u64 + entries.div_ceil(8)
     }
 
@@ -111,6 +153,16 @@ impl Host {
         let mut counts = self.departed;
         self.memory.vms().for_each(|(_, vm)| counts.add(&vm.counts));
         counts
+    }
+
+    /// A virtual machine's part of machine memory: the sum over its resident pages of 1 / sharers. Cost: one visit of each
+    /// of its pages.
+    #[must_use]
+    pub fn consumed(&self, vm: VmId) -> f64 {
+        let mut stats = VmStats::default();
+        let entries = self.memory.vm(vm).pmap().entries();
+        entries.iter().for_each(|entry| self.count_entry(entry.state(), &mut stats));
+        stats.consumed
     }
 
     fn count_entry(&self, state: State, stats: &mut VmStats) {

@@ -36,6 +36,10 @@ impl Host {
         self.vms.iter().find(|other| other.id == vm).expect("the caller holds a VM that is powered on")
     }
 
+    pub(crate) fn vm_entry(&mut self, vm: VmId) -> &mut Vm {
+        self.vms.iter_mut().find(|other| other.id == vm).expect("the caller holds a VM that is powered on")
+    }
+
     /// Refuses a batch that names a page which the virtual machine does not have.
     ///
     /// # Errors
@@ -120,15 +124,14 @@ impl Host {
         mut run: impl FnMut(&mut Self, usize) -> (usize, Option<Ppn>),
     ) -> TouchReport {
         let before = self.memory.vm(vm).counts;
-        let (mut done, mut stopped) = (0, None);
+        let (mut done, mut stopped) = (0, self.refuse_blocked(vm));
         while done < len && stopped.is_none() {
             let (served, faulted) = run(self, done);
             done += served;
             stopped = faulted.and_then(|ppn| self.fault(vm, ppn, access).err());
         }
         if len > 0 {
-            // A guest waits at the reference that was not served until one is.
-            self.sampler.set_clock(vm, if stopped.is_some() { Clock::Stands } else { Clock::Runs });
+            self.set_waiting(vm, stopped.is_some());
         }
         let counts = &mut self.memory.vm_mut(vm).counts;
         counts.references += done as u64;
@@ -145,12 +148,29 @@ impl Host {
             return Ok(());
         }
         match entry.state() {
-            State::Empty => self.memory.zero_fill(vm, ppn),
-            State::Shared(_) => self.memory.unshare(vm, ppn),
-            State::Swapped(_) => self.memory.page_in(vm, ppn),
-            State::Ballooned => self.memory.unpark(vm, ppn),
-            State::Private(_) => unreachable!("accesses to an untraced private page do not fault"),
+            State::Empty => self.with_room_within_limit(vm, |memory| memory.zero_fill(vm, ppn)),
+            State::Shared(_) => self.with_room(vm, |memory| memory.unshare(vm, ppn)),
+            State::Swapped(_) => self.with_room_within_limit(vm, |memory| memory.page_in(vm, ppn)),
+            State::Ballooned => {
+                self.balloon.pop(&mut self.memory, vm);
+                Ok(())
+            }
+            // The guest needs the page: its page-out is off.
+            State::Private(_) if entry.is_leaving() => self.memory.set_leaving(vm, ppn, false),
+            State::Private(_) => unreachable!("accesses to an untraced private page that stays do not fault"),
         }
+    }
+
+    /// Why a virtual machine that is held up is served nothing.
+    fn refuse_blocked(&self, vm: VmId) -> Option<Error> {
+        let vm = self.vm(vm);
+        vm.blocked.then(|| Error::Blocked { vm: vm.name.clone(), target_pages: vm.target_pages })
+    }
+
+    /// A guest waits at the reference that was not served until one is; its own time stands still meanwhile.
+    fn set_waiting(&mut self, vm: VmId, waits: bool) {
+        self.vm_entry(vm).waits = waits;
+        self.sampler.set_clock(vm, if waits { Clock::Stands } else { Clock::Runs });
     }
 }
 
@@ -163,16 +183,32 @@ mod tests {
 
     #[test]
     fn a_sampled_page_is_counted_wherever_it_was() {
-        let mut host = Host::new(HostConfig::new(8, ContentKind::Tokens, Seed([1; 32]))).expect("small");
-        let config = VmConfig { name: "one".into(), max_pages: 4, salt: None };
+        let mut host = Host::new(HostConfig::bare(8, ContentKind::Tokens, Seed([1; 32]))).expect("small");
+        let config = VmConfig::new("one", 4);
         let vm = host.power_on(config, &mut || Ok(())).expect("small");
         host.load(vm, Ppn(0), PageBatch::Tokens(&[1, 2])).expect("four pages");
-        host.memory.page_out(vm, Ppn(0)).expect("private");
-        host.memory.park(vm, Ppn(1)).expect("private");
+        assert_eq!(host.memory.page_out(vm, Ppn(0)).expect("private").freed, 1);
+        host.balloon.set_target(vm, 1);
+        assert_eq!(host.balloon.poll(&mut host.memory, vm).inflated, 1, "the first empty page, which is 2");
         let touched = |host: &Host| host.samples(vm).map(|samples| samples.touched);
         assert_eq!(touched(&host), Some(0));
         let report = host.touch(vm, &[0, 1, 2, 0, 1, 2], Access::Read).expect("four pages");
         assert_eq!((report.counts.page_ins, touched(&host)), (1, Some(3)));
         assert!(host.memory.entry(vm, Ppn(3)).is_traced());
+    }
+
+    #[test]
+    fn an_access_to_a_leaving_page_keeps_it() {
+        let mut host = Host::new(HostConfig::bare(8, ContentKind::Tokens, Seed([1; 32]))).expect("small");
+        let config = VmConfig::new("one", 4);
+        let vm = host.power_on(config, &mut || Ok(())).expect("small");
+        host.load(vm, Ppn(0), PageBatch::Tokens(&[1, 2, 3])).expect("four pages");
+        (0..3).for_each(|ppn| host.memory.set_leaving(vm, Ppn(ppn), true).expect("private"));
+        let read = host.touch(vm, &[0, 0], Access::Read).expect("four pages");
+        let written = host.write(vm, &[1], PageBatch::Tokens(&[7])).expect("four pages");
+        assert_eq!((read.done, written.done, host.memory.vm(vm).leaving()), (2, 1, 1));
+        assert_eq!(host.peek(vm, Ppn(1)), PageView::Token(7));
+        // Every page is sampled: an access that keeps a page is counted like any other.
+        assert_eq!(host.samples(vm).map(|samples| samples.touched), Some(2));
     }
 }

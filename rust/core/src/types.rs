@@ -105,6 +105,17 @@ pub enum FreeState {
     Low,
 }
 
+/// What a host knows of a virtual machine's balloon driver (§3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverHealth {
+    /// No driver answers yet.
+    Absent,
+    /// It moves toward its target.
+    Working,
+    /// It has not moved for three polls.
+    Stalled,
+}
+
 /// The content of one page, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageView<'a> {

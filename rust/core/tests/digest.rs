@@ -52,7 +52,7 @@ fn facts(host: &Host) -> Facts {
             stale_hints: stat("stale_hints"),
             ..ScanReport::default()
         },
-        vms: host.vms().iter().map(|vm| (vm.name.clone(), vm.max_pages, vm.salt.clone())).collect(),
+        vms: host.vms().iter().map(|vm| (vm.name.clone(), vm.pages, vm.salt.clone())).collect(),
         walks: scanned.collect(),
         samples: ids.iter().map(|id| host.samples(*id)).collect(),
         counts: ids.iter().map(|id| memory.vm(*id).counts).collect(),
@@ -109,7 +109,7 @@ fn first_picks<const N: usize>() -> [u32; N] {
 #[test]
 fn time() {
     let (mut one, other) = (tokens(), tokens());
-    one.advance(SECOND / 2);
+    one.advance(SECOND / 2).unwrap();
     differ_in_one(&one, &other, |facts| {
         facts.now = 0;
         level_stat(facts, "now_ns");
@@ -121,8 +121,8 @@ fn scans_that_are_due() {
     let (mut one, mut other) = (tokens(), tokens());
     power_on(&mut one, "one", 70);
     one.begin_advance(SECOND);
-    assert!(!one.advance_some(1, &mut ScanReport::default()));
-    other.advance(SECOND);
+    assert!(!one.advance_some(1, &mut ScanReport::default()).unwrap());
+    other.advance(SECOND).unwrap();
     power_on(&mut other, "one", 70);
     differ_in_one(&one, &other, |_| ());
 }
@@ -234,7 +234,7 @@ fn a_machine_s_number_name_and_salt() {
             let vm = power_on(&mut host, "gone", 20);
             host.power_off(vm);
         }
-        host.power_on(VmConfig { name: name.into(), max_pages: 20, salt }, &mut || Ok(())).unwrap();
+        host.power_on(VmConfig { salt, ..VmConfig::new(name, 20) }, &mut || Ok(())).unwrap();
         host
     };
     let plain = powered_on(0, "one", None);
@@ -362,7 +362,7 @@ fn what_sampling_found_and_when() {
         (0..10).for_each(|ppn| load(&mut host, vm, ppn, u64::from(ppn)));
         for ppns in periods {
             host.touch(vm, ppns, Access::Read).unwrap();
-            host.advance(SECOND);
+            host.advance(SECOND).unwrap();
         }
         host
     };
@@ -377,9 +377,9 @@ fn how_much_of_a_period_is_over() {
         let mut host = Host::new(config(ContentKind::Tokens, 1, 5, u64::MAX)).unwrap();
         let vm = power_on(&mut host, "one", 2);
         host.touch(vm, &[0], Access::Read).unwrap();
-        host.advance(before * SECOND);
+        host.advance(before * SECOND).unwrap();
         assert!(host.touch(vm, &[1], Access::Read).unwrap().stopped.is_some());
-        host.advance((3 - before) * SECOND);
+        host.advance((3 - before) * SECOND).unwrap();
         host
     };
     differ_in_one(&starved(1), &starved(2), |facts| facts.samples.clear());
@@ -411,16 +411,16 @@ fn a_machine_powered_off_with_scans_due_is_scanned_no_more() {
     }
     let (mut report, scanned) = (ScanReport::default(), |host: &Host| facts(host).walks);
     host.begin_advance(5 * SECOND);
-    assert!(!host.advance_some(66, &mut report)); // the tick and 65 of its 150 picks
+    assert!(!host.advance_some(66, &mut report).unwrap()); // the tick and 65 of its 150 picks
     assert_eq!((host.now_ns(), scanned(&host)), (SECOND, vec![50, 15, 0]));
     host.power_off(vms[1]);
     audited(&host);
     // The others go on: what was due for them, and no more, in the second that was begun.
-    assert!(!host.advance_some(50, &mut report));
+    assert!(!host.advance_some(50, &mut report).unwrap());
     assert_eq!((host.now_ns(), scanned(&host)), (SECOND, vec![50, 50]));
     // Who comes into the slot takes over nothing that was due.
     assert_eq!(power_on(&mut host, "four", 60), vms[1]);
-    while !host.advance_some(7, &mut report) {}
+    while !host.advance_some(7, &mut report).unwrap() {}
     assert_eq!((host.now_ns(), scanned(&host)), (5 * SECOND, vec![250, 250, 200]));
     assert_eq!(report.picked, 65 + 50 + 4 * 150);
     audited(&host);

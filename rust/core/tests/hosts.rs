@@ -57,9 +57,9 @@ fn live(
                 host.scan((150 - from).min(part) as u64);
             }
             (0..part as u64).for_each(|_| {
-                host.advance(3_600_000_000 / part as u64);
+                host.advance(3_600_000_000 / part as u64).unwrap();
             });
-            host.advance(3_600_000_000 % part as u64);
+            host.advance(3_600_000_000 % part as u64).unwrap();
         }
     }
 }
@@ -129,11 +129,11 @@ fn a_fork_is_identical_and_independent() {
         assert_eq!(digest(&fork), digest(&host));
         let before = digest(&fork);
         host.touch(host.vms()[0].id, &[1, 2, 3], Access::Write).unwrap();
-        host.advance(5_000_000_000);
+        host.advance(5_000_000_000).unwrap();
         assert_ne!(digest(&host), before);
         assert_eq!(digest(&fork), before);
         fork.touch(fork.vms()[0].id, &[1, 2, 3], Access::Write).unwrap();
-        fork.advance(5_000_000_000);
+        fork.advance(5_000_000_000).unwrap();
         assert_eq!(digest(&fork), digest(&host));
         audited(&fork);
     }
@@ -159,7 +159,7 @@ fn salts_keep_domains_apart() {
     let mut host = Host::new(config(ContentKind::Tokens, 100, 1, 0)).unwrap();
     let salts = [None, Some(Salt::PerVm), Some(Salt::Named("a".into())), Some(Salt::Named("a".into())), None];
     for (number, salt) in salts.into_iter().enumerate() {
-        let vm = VmConfig { name: format!("vm{number}"), max_pages: 10, salt };
+        let vm = VmConfig { salt, ..VmConfig::new(format!("vm{number}"), 10) };
         let id = host.power_on(vm, &mut || Ok(())).unwrap();
         host.load(id, Ppn(0), PageBatch::Tokens(&[7; 10])).unwrap();
     }
@@ -190,7 +190,7 @@ fn a_batch_stops_before_the_reference_it_cannot_serve() {
 #[test]
 fn sharing_metadata_stays_below_half_a_percent_whatever_happens() {
     let pages = 1 << 15;
-    let mut host = Host::new(HostConfig::new(pages, ContentKind::Tokens, Seed([1; 32]))).unwrap();
+    let mut host = Host::new(HostConfig::bare(pages, ContentKind::Tokens, Seed([1; 32]))).unwrap();
     let vm = power_on(&mut host, "all", pages);
     let ppns: Vec<u32> = (0..pages).collect();
     for _ in 0..4 {
@@ -208,14 +208,14 @@ fn sharing_metadata_stays_below_half_a_percent_whatever_happens() {
 fn an_interrupted_advance_goes_on_where_it_stopped() {
     let mut whole = lived(ContentKind::Tokens, u64::MAX, 1000);
     let mut parts = whole.fork(&mut || Ok(())).unwrap();
-    whole.advance(10_000_000_000);
+    whole.advance(10_000_000_000).unwrap();
     let mut report = Default::default();
     let start = parts.now_ns();
     parts.begin_advance(10_000_000_000);
-    assert!(!parts.advance_some(130, &mut report), "ten seconds are 1000 picks");
+    assert!(!parts.advance_some(130, &mut report).unwrap(), "ten seconds are 1000 picks");
     assert!(parts.now_ns() > start && parts.now_ns() < whole.now_ns());
     audited(&parts);
-    parts.advance(whole.now_ns() - parts.now_ns());
+    parts.advance(whole.now_ns() - parts.now_ns()).unwrap();
     assert_eq!(digest(&parts), digest(&whole));
 }
 

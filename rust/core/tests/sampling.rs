@@ -38,8 +38,8 @@ fn the_samples_of_a_machine_do_not_depend_on_others() {
         alone.touch(vm, &(0..90).collect::<Vec<_>>(), Access::Write).unwrap();
         many.touch(same, &(0..90).collect::<Vec<_>>(), Access::Write).unwrap();
         many.touch(other, &[second], Access::Write).unwrap();
-        alone.advance(SECOND);
-        many.advance(SECOND);
+        alone.advance(SECOND).unwrap();
+        many.advance(SECOND).unwrap();
         if second == 11 {
             many.power_off(other);
             power_on(&mut many, "three", 50);
@@ -59,7 +59,7 @@ fn only_guest_accesses_are_counted_and_each_page_once() {
             host.load(vm, Ppn(first), palette.batch(kind).range(0, 15)).unwrap();
         }
         assert_eq!(host.scan(40).merged, 15);
-        host.advance(5 * SECOND);
+        host.advance(5 * SECOND).unwrap();
         let _ = host.peek(vm, Ppn(0));
         assert_eq!((touched(&host, vm), traced(&host, vm).len()), (0, 40));
         host.touch(vm, &[0, 0, 17, 17], Access::Read).unwrap(); // shared, and empty
@@ -82,15 +82,15 @@ fn a_reference_that_is_not_served_is_not_counted_and_time_stands_still() {
     let ppns: Vec<u32> = (0..20).collect();
     assert_eq!(host.touch(vm, &ppns, Access::Write).unwrap().done, 8);
     assert_eq!((touched(&host, vm), traced(&host, vm).len()), (8, 12));
-    host.advance(50 * SECOND);
+    host.advance(50 * SECOND).unwrap();
     assert_eq!(host.samples(vm).unwrap().periods, 0);
     assert_eq!(host.samples(other).unwrap().periods, 25);
     host.touch(vm, &[], Access::Write).unwrap();
     host.power_off(other);
-    host.advance(SECOND);
+    host.advance(SECOND).unwrap();
     assert_eq!(host.samples(vm).unwrap().elapsed_s, 0, "still nobody served the reference");
     assert_eq!(host.touch(vm, &ppns[8..10], Access::Write).unwrap().done, 2);
-    host.advance(SECOND);
+    host.advance(SECOND).unwrap();
     assert_eq!((host.samples(vm).unwrap().elapsed_s, touched(&host, vm)), (1, 10));
 }
 
@@ -101,10 +101,10 @@ fn periods_due_are_kept_when_time_is_interrupted() {
         power_on(&mut whole, name, 200);
     }
     let mut parts = whole.fork(&mut || Ok(())).unwrap();
-    whole.advance(5 * SECOND);
+    whole.advance(5 * SECOND).unwrap();
     parts.begin_advance(5 * SECOND);
     let (mut calls, mut report) = (0, ScanReport::default());
-    while !parts.advance_some(60, &mut report) {
+    while !parts.advance_some(60, &mut report).unwrap() {
         calls += 1;
         audited(&parts);
         if calls == 1 {
@@ -121,11 +121,11 @@ fn a_machine_powered_off_with_a_period_due_leaves_nothing() {
     let mut host = host(1000, 100, 1);
     let vms = ["one", "two", "three"].map(|name| power_on(&mut host, name, 200));
     host.begin_advance(SECOND);
-    assert!(!host.advance_some(50, &mut ScanReport::default()));
+    assert!(!host.advance_some(50, &mut ScanReport::default()).unwrap());
     host.power_off(vms[1]);
     let next = power_on(&mut host, "four", 200);
     assert_eq!(next, vms[1]);
-    host.advance(0);
+    host.advance(0).unwrap();
     let periods = vms.map(|vm| host.samples(vm).unwrap().periods);
     assert_eq!(periods, [1, 0, 1]);
     audited(&host);
@@ -143,7 +143,7 @@ fn the_mean_of_many_periods_is_the_fraction_touched() {
         for _ in 0..periods {
             host.touch(vm, &ppns, Access::Read).unwrap();
             found += touched(&host, vm);
-            host.advance(SECOND);
+            host.advance(SECOND).unwrap();
         }
         let mean = f64::from(found) / f64::from(periods * sampled);
         // Five standard deviations of as many independent draws; draws without replacement spread less.
@@ -160,7 +160,7 @@ fn estimates_rise_within_two_periods_and_fall_slower() {
         let ppns: Vec<u32> = (0..pages).collect();
         let mut one = || {
             host.touch(vm, &ppns, Access::Write).unwrap();
-            host.advance(10 * SECOND);
+            host.advance(10 * SECOND).unwrap();
             host.samples(vm).unwrap().estimate
         };
         (0..periods).map(|_| one()).collect()

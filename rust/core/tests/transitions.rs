@@ -1,5 +1,6 @@
 //! Every transition in random order against a model that only remembers what each guest last wrote (I9, I10) and which
-//! of its pages are sampled, with an audit after each (I1 to I7). An operation that is refused must leave everything as it was.
+//! of its pages are sampled or leaving, with an audit after each (I1 to I7). An operation that is refused must leave
+//! everything as it was.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
@@ -10,15 +11,19 @@ use common::{KINDS, Palette, config, keep};
 use esxcore_core::audit::audit;
 use esxcore_core::config::{SamplingConfig, SharingConfig};
 use esxcore_core::error::Error;
+use esxcore_core::frame_table::Totals;
 use esxcore_core::memory::Memory;
-use esxcore_core::pmap::State;
+use esxcore_core::pmap::{Entry, State};
 use esxcore_core::rng::{Seed, Stream};
 use esxcore_core::sample::Sampler;
 use esxcore_core::share::Scanner;
+use esxcore_core::swap::Swapper;
+use esxcore_core::swapfile::SwapFile;
 use esxcore_core::types::{ContentKind, Mpn, Ppn, VmId};
 
 const MACHINE_PAGES: u32 = 60;
 const VM_PAGES: u32 = 24;
+const SWAP_SLOTS: u32 = 16;
 const PALETTE: usize = 9;
 const SAMPLE_PAGES: u32 = 8;
 
@@ -27,6 +32,7 @@ struct World {
     memory: Memory,
     scanner: Scanner,
     sampler: Sampler,
+    swapper: Swapper,
     palette: Palette,
     random: Stream,
     vms: Vec<VmId>,
@@ -35,7 +41,13 @@ struct World {
     wrote: HashMap<(VmId, Ppn), Vec<u8>>,
     /// Sampled pages that were not touched yet.
     traced: HashSet<(VmId, Ppn)>,
+    /// Pages whose page-out is under way, and where each was when it began.
+    leaving: HashMap<(VmId, Ppn), State>,
+    /// Pages written to the swap file.
+    page_outs: HashMap<VmId, u64>,
     refused: u64,
+    /// Shared pages that were paged out.
+    left_shared: u32,
 }
 
 impl World {
@@ -50,13 +62,17 @@ impl World {
                 SamplingConfig { pages: SAMPLE_PAGES, ..config.sampling },
                 Seed([seed; 32]),
             ),
+            swapper: Swapper::new(Seed([seed; 32])),
             palette: Palette::new(PALETTE),
             random: Seed([seed; 32]).stream("test", 0),
             vms: vec![],
             serial: 0,
             wrote: HashMap::new(),
             traced: HashSet::new(),
+            leaving: HashMap::new(),
+            page_outs: HashMap::new(),
             refused: 0,
+            left_shared: 0,
         }
     }
 
@@ -74,17 +90,21 @@ impl World {
         }
         let vm = self.vms[self.random.below(self.vms.len() as u32) as usize];
         let ppn = Ppn(self.random.below(VM_PAGES));
-        let before =
-            (self.memory.entry(vm, ppn), self.memory.machine().free_pages(), self.memory.frames().totals());
+        let before = self.outline(vm, ppn);
         if self.operate(vm, ppn).is_err() {
-            let after = (
-                self.memory.entry(vm, ppn),
-                self.memory.machine().free_pages(),
-                self.memory.frames().totals(),
-            );
-            assert_eq!(before, after, "a refused operation changed something");
+            assert_eq!(before, self.outline(vm, ppn), "a refused operation changed something");
             self.refused += 1;
         }
+        let memory = &self.memory;
+        self.leaving.retain(|(vm, ppn), state| memory.entry(*vm, *ppn).state() == *state);
+    }
+
+    /// What a refused operation on a page would most likely change.
+    fn outline(&self, vm: VmId, ppn: Ppn) -> (Entry, u32, Totals, SwapFile, u64) {
+        let memory = &self.memory;
+        let free = memory.machine().free_pages();
+        let page_outs = memory.vm(vm).counts.page_outs;
+        (memory.entry(vm, ppn), free, memory.frames().totals(), memory.swapfile().clone(), page_outs)
     }
 
     fn add_vm(&mut self) {
@@ -92,7 +112,9 @@ impl World {
         let vm = self.memory.add_vm(VM_PAGES, self.random.below(2), &mut || Ok(())).unwrap();
         self.scanner.add_vm(vm, self.serial, VM_PAGES);
         self.sampler.add_vm(&mut self.memory, vm, self.serial);
+        self.swapper.add_vm(vm, self.serial);
         self.learn_samples(vm);
+        self.page_outs.insert(vm, 0);
         self.serial += 1;
         self.vms.push(vm);
     }
@@ -101,14 +123,17 @@ impl World {
         let vm = self.vms.swap_remove(self.random.below(self.vms.len() as u32) as usize);
         self.scanner.remove_vm(vm);
         self.sampler.remove_vm(vm);
-        self.memory.remove_vm(vm);
+        self.swapper.remove_vm(vm);
+        let counts = self.memory.remove_vm(vm);
+        assert_eq!(self.page_outs.remove(&vm), Some(counts.page_outs));
+        self.leaving.retain(|(owner, _), _| *owner != vm);
         self.traced.retain(|(owner, _)| *owner != vm);
         self.wrote.retain(|(owner, _), _| *owner != vm);
     }
 
     fn operate(&mut self, vm: VmId, ppn: Ppn) -> Result<(), Error> {
         let number = self.random.below(PALETTE as u32) as usize;
-        match self.random.below(14) {
+        match self.random.below(21) {
             0 => self.memory.zero_fill(vm, ppn)?,
             1 => {
                 let page = self.palette.page(self.kind, number);
@@ -119,10 +144,20 @@ impl World {
                 self.memory.release(vm, ppn);
                 self.wrote.remove(&(vm, ppn));
             }
-            3 => self.memory.unshare(vm, ppn)?,
-            4 | 5 => self.store(vm, ppn, number),
-            6 => self.stamp(vm, ppn),
-            7 => self.memory.page_out(vm, ppn)?,
+            3 | 20 => self.memory.unshare(vm, ppn)?,
+            4 | 5 | 18 => self.store(vm, ppn, number),
+            6 | 19 => self.stamp(vm, ppn),
+            7 => self.page_out_run(vm, &[ppn])?,
+            14 if self.random.below(4) == 0 => {
+                self.page_out_run(vm, &[ppn, Ppn(ppn.0 / 2), Ppn(VM_PAGES - 1)])?
+            }
+            15 => {
+                self.memory.set_leaving(vm, ppn, true)?;
+                self.leaving.insert((vm, ppn), self.memory.entry(vm, ppn).state());
+            }
+            16 if self.random.below(3) == 0 => self.begin(vm),
+            17 if self.random.below(3) == 0 => self.finish(vm),
+            14 | 16 | 17 => {}
             8 => self.memory.page_in(vm, ppn)?,
             9 if self.random.below(4) == 0 => {
                 self.memory.park(vm, ppn)?;
@@ -152,7 +187,67 @@ impl World {
         Ok(())
     }
 
+    /// Direct page-outs, in runs of whatever states the pages are in.
+    fn page_out_run(&mut self, vm: VmId, ppns: &[Ppn]) -> Result<(), Error> {
+        let free = self.memory.machine().free_pages();
+        let state = self.memory.entry(vm, ppns[0]).state();
+        let paged = self.memory.page_out_run(vm, ppns)?;
+        assert!(state.mpn().is_some(), "{state:?}");
+        assert_eq!(self.memory.machine().free_pages(), free + paged.freed);
+        for (ppn, slot) in ppns.iter().zip(paged.slots.slots()) {
+            assert_eq!(self.memory.entry(vm, *ppn).state(), State::Swapped(slot));
+        }
+        *self.page_outs.get_mut(&vm).unwrap() += u64::from(paged.slots.len);
+        self.left_shared += u32::from(matches!(state, State::Shared(_)));
+        Ok(())
+    }
+
+    fn begin(&mut self, vm: VmId) {
+        let wanted = self.random.below(6);
+        let victims = self.swapper.victims(&self.memory, vm, wanted);
+        let entries = self.memory.vm(vm).pmap().entries().iter().zip(0..);
+        let stay = |(entry, ppn): &(&Entry, u32)| {
+            matches!(entry.state(), State::Private(_)) && !self.leaving.contains_key(&(vm, Ppn(*ppn)))
+        };
+        assert_eq!(victims.len() as u32, wanted.min(entries.filter(stay).count() as u32));
+        assert_eq!(self.swapper.begin(&mut self.memory, vm, &victims), victims.len() as u32);
+        for ppn in victims {
+            assert!(self.leaving.insert((vm, ppn), self.memory.entry(vm, ppn).state()).is_none());
+        }
+    }
+
+    fn finish(&mut self, vm: VmId) {
+        let (under_way, used) = (self.swapper.under_way(vm), self.memory.swapfile().used_slots());
+        let report = if self.random.below(3) == 0 {
+            let pages = self.swapper.last_resort(&self.memory, vm, 2);
+            self.left_shared += pages.len() as u32;
+            self.swapper.write_now(&mut self.memory, vm, &pages)
+        } else {
+            let most = self.random.below(12);
+            let report = self.swapper.finish(&mut self.memory, vm, most);
+            assert_eq!(under_way - self.swapper.under_way(vm), under_way.min(most));
+            assert_eq!(report.written + report.cancelled + report.unwritten, u64::from(under_way.min(most)));
+            report
+        };
+        assert_eq!(u64::from(self.memory.swapfile().used_slots() - used), report.written);
+        assert!(report.unwritten == 0 || self.memory.swapfile().used_slots() == SWAP_SLOTS);
+        *self.page_outs.get_mut(&vm).unwrap() += report.written;
+        if report.unwritten > 0 {
+            // Which pages these are the random walk does not know; that the mark came off, `swap`'s own tests do.
+            let memory = &self.memory;
+            self.leaving.retain(|(vm, ppn), _| memory.entry(*vm, *ppn).is_leaving());
+        }
+    }
+
+    /// What a guest's access does to a page that is leaving.
+    fn cancel(&mut self, vm: VmId, ppn: Ppn) {
+        if self.leaving.remove(&(vm, ppn)).is_some() {
+            self.memory.set_leaving(vm, ppn, false).unwrap();
+        }
+    }
+
     fn store(&mut self, vm: VmId, ppn: Ppn, number: usize) {
+        self.cancel(vm, ppn);
         if let State::Private(_) = self.memory.entry(vm, ppn).state() {
             let page = self.palette.page(self.kind, number);
             self.memory.store(vm, ppn, page);
@@ -161,7 +256,9 @@ impl World {
     }
 
     fn stamp(&mut self, vm: VmId, ppn: Ppn) {
+        let is_leaving = self.leaving.contains_key(&(vm, ppn));
         if self.memory.stamp_run(vm, &[ppn.0]) == 1 {
+            assert!(!is_leaving, "an access to a leaving page faults");
             let fresh = keep(self.memory.peek(vm, ppn));
             assert!(self.wrote.values().all(|page| *page != fresh), "fresh content is nobody else's");
             self.wrote.insert((vm, ppn), fresh);
@@ -192,8 +289,28 @@ impl World {
             for ppn in (0..VM_PAGES).map(Ppn) {
                 let traced = self.traced.contains(&(*vm, ppn));
                 assert_eq!(self.memory.entry(*vm, ppn).is_traced(), traced, "page {} of VM {}", ppn.0, vm.0);
+                let leaving = self.leaving.contains_key(&(*vm, ppn));
+                assert_eq!(
+                    self.memory.entry(*vm, ppn).is_leaving(),
+                    leaving,
+                    "page {} of VM {}",
+                    ppn.0,
+                    vm.0
+                );
             }
+            self.check_totals(*vm);
         }
+    }
+
+    fn check_totals(&self, vm: VmId) {
+        let memory = self.memory.vm(vm);
+        let count =
+            |code| memory.pmap().entries().iter().filter(|entry| entry.state().code() == code).count();
+        let [_, private, shared, swapped, ballooned] = [0, 1, 2, 3, 4].map(|code| count(code) as u32);
+        assert_eq!((memory.resident(), memory.on_shared_frames()), (private + shared, shared));
+        assert_eq!((memory.swapped(), memory.ballooned()), (swapped, ballooned));
+        assert_eq!(memory.leaving() as usize, self.leaving.keys().filter(|(owner, _)| *owner == vm).count());
+        assert_eq!(memory.counts.page_outs, self.page_outs[&vm]);
     }
 
     fn check_reads(&self) {
@@ -232,6 +349,12 @@ fn a_hundred_thousand_random_operations_keep_every_invariant() {
                 world.refused > 1000 && totals.merged > 100,
                 "the walk must reach its states: {totals:?}"
             );
+            let swaps = world.swapper.totals();
+            let rare = [swaps.written, swaps.cancelled, swaps.unwritten, u64::from(world.left_shared)];
+            assert!(
+                rare.iter().all(|times| *times > 10),
+                "the walk must reach its states: {swaps:?} {rare:?}"
+            );
             assert_eq!(mask == u64::MAX, totals.false_matches == 0, "{mask:#x}: {totals:?}");
             assert!(mask != u64::MAX || totals.stale_hints > 3, "{totals:?}");
         }
@@ -250,7 +373,7 @@ fn the_traced_bit_survives_everything_that_moves_a_page() {
     let scan = world.scanner.scan_host(memory, u64::from(VM_PAGES));
     assert!(scan.merged == 2 && traced(memory));
     memory.unshare(vm, Ppn(0)).unwrap();
-    memory.page_out(vm, Ppn(0)).unwrap();
+    assert_eq!(memory.page_out(vm, Ppn(0)).unwrap().freed, 1);
     assert!(traced(memory));
     memory.page_in(vm, Ppn(0)).unwrap();
     memory.relocate(vm, Ppn(1), Mpn(50)).unwrap();

@@ -151,6 +151,21 @@ pub fn column<T: Element>(py: Python<'_>, values: Vec<T>) -> Bound<'_, PyAny> {
     values.into_pyarray(py).into_any()
 }
 
+/// One column as an array that cannot be written to.
+pub fn fixed<T: Element>(py: Python<'_>, values: Vec<T>) -> Bound<'_, PyAny> {
+    let array = values.into_pyarray(py);
+    if let Ok(writable) = array.try_readwrite() {
+        writable.make_nonwriteable();
+    }
+    array.into_any()
+}
+
+/// The numbers of a column, copied.
+pub fn numbers<T: Element + Copy>(array: &Bound<'_, PyAny>) -> PyResult<Vec<T>> {
+    let array: PyReadonlyArray1<'_, T> = array.extract().map_err(PyErr::from)?;
+    Ok(array.as_slice()?.to_vec())
+}
+
 /// Columns by name, each an array.
 pub struct Columns<'py>(Bound<'py, PyDict>);
 

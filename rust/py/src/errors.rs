@@ -45,6 +45,18 @@ fn exception(py: Python<'_>, error: &Error, done: usize) -> PyResult<PyErr> {
             facts.set_item("min_pages", min_pages)?;
             facts.set_item("available_pages", available_pages)?;
         }
+        Error::MemoryReserved { min_pages, overhead_pages, unreserved_pages, .. } => {
+            facts.set_item("wanted_pages", u64::from(*min_pages) + u64::from(*overhead_pages))?;
+            facts.set_item("unreserved_pages", unreserved_pages)?;
+        }
+        Error::SwapReserved { pages, min_pages, unreserved_pages, .. } => {
+            facts.set_item("wanted_pages", pages.saturating_sub(*min_pages))?;
+            facts.set_item("unreserved_pages", unreserved_pages)?;
+        }
+        Error::Blocked { target_pages, .. } => {
+            facts.set_item("target_pages", target_pages)?;
+            facts.set_item("done", done)?;
+        }
         Error::Invariant { invariant, .. } => facts.set_item("invariant", invariant)?,
         _ => {}
     }
@@ -60,7 +72,7 @@ fn class_name(error: &Error) -> &'static str {
     match error {
         Error::OutOfMachineMemory { .. } => "OutOfMachineMemoryError",
         Error::PageOutOfRange { .. } => "PageRangeError",
-        Error::UnknownVm { .. } | Error::HandleOfNone { .. } => "UnknownVmError",
+        Error::UnknownVm { .. } | Error::HandleOfNone { .. } | Error::NotThen { .. } => "UnknownVmError",
         Error::DuplicateVm { .. } => "DuplicateVmError",
         Error::ContentsTooLong { .. }
         | Error::WrongContentKind { .. }
@@ -72,12 +84,18 @@ fn class_name(error: &Error) -> &'static str {
         | Error::Column { .. }
         | Error::ColumnLength { .. } => "ConfigError",
         Error::MinOvercommitted { .. } => "MinOvercommittedError",
+        Error::MemoryReserved { .. } | Error::SwapReserved { .. } => "NotAdmittedError",
+        Error::TargetOutOfRange { .. } | Error::TargetsOvercommitted { .. } | Error::PolicyFailed { .. } => {
+            "PolicyError"
+        }
+        Error::Blocked { .. } => "VmBlockedError",
+        Error::NothingDivided => "ConfigError",
         Error::Invariant { .. } => "InvariantError",
         Error::SwapFull { .. }
         | Error::WrongState { .. }
         | Error::PageNotFree { .. }
-        | Error::TargetOutOfRange { .. }
-        | Error::TargetsOvercommitted { .. }
+        | Error::LedgerOff
+        | Error::Forgotten { .. }
         | Error::Interrupted => "EsxError",
     }
 }

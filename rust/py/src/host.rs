@@ -1,53 +1,51 @@
 //! The host as a Python class: one call at a time, the interpreter free while the core works.
 
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::Mutex;
 
 use esxcore_core::audit::audit;
-use esxcore_core::config::{HashPath, HostConfig, Salt, SamplingConfig, ScanOrder, SharingConfig, VmConfig};
+use esxcore_core::config::{HashPath, HostConfig, Salt, SamplingConfig, ScanOrder, SharingConfig};
 use esxcore_core::error::Error;
 use esxcore_core::host::Host as CoreHost;
+use esxcore_core::policy::{Overcommit, Targets};
 use esxcore_core::rng::Seed;
 use esxcore_core::share::ScanReport;
 use esxcore_core::touch::TouchReport;
-use esxcore_core::types::{Access, ContentKind, PageBatch, Ppn, VmId};
+use esxcore_core::types::{Access, ContentKind, Ppn};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
-use crate::arrays::{Contents, Ppns, Sink};
-use crate::errors::{broken, busy, to_py};
+use crate::arrays::{Contents, Ppns};
+use crate::calls::{VmRef, find, finish_power_off, load};
+use crate::errors::to_py;
+use crate::ledger;
+use crate::policy::AnyPolicy;
 use crate::sampling::{self, SampleRow};
-use crate::signals::{Pace, Signals};
+use crate::settings::{Changes, Division, VmSettings};
+use crate::signals::Pace;
 use crate::tables::{self, FrameRows, PmapRows};
-
-/// References or loaded pages between two looks for signals.
-const CHUNK: usize = 1 << 14;
-
-/// A virtual machine as Python names it.
-#[derive(FromPyObject)]
-enum VmRef {
-    /// By its name.
-    Name(String),
-    /// By its number among all ever powered on, and its name for the error message.
-    Handle(u64, String),
-}
+use crate::view;
 
 /// A host; see `esxcore.Host`.
 #[pyclass(frozen, module = "esxcore._core")]
 pub struct Host {
-    core: Mutex<CoreHost>,
+    pub(crate) core: Mutex<CoreHost>,
 }
 
 /// (done, stopped, zero_fills, cow_breaks, page_ins)
-type TouchRow = (usize, bool, u64, u64, u64);
+type TouchRow = (usize, Option<&'static str>, u64, u64, u64);
 
 #[pymethods]
 impl Host {
     #[new]
-    #[pyo3(signature = (memory_pages, *, tokens, seed, draws, vm_rate, host_rate, portable_hash, hash_mask, salt, sampling))]
+    #[pyo3(signature = (
+        memory_pages, *, swap_pages, tokens, seed, draws, vm_rate, host_rate, portable_hash, hash_mask, salt, sampling,
+        division
+    ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one settings object")]
     fn new(
         py: Python<'_>,
         memory_pages: u32,
+        swap_pages: u32,
         tokens: bool,
         seed: [u8; 32],
         draws: bool,
@@ -57,6 +55,7 @@ impl Host {
         hash_mask: u64,
         salt: Option<&str>,
         sampling: (u32, u32, f64, f64),
+        division: Option<Division>,
     ) -> PyResult<Self> {
         let content = if tokens { ContentKind::Tokens } else { ContentKind::Bytes };
         let order = if draws { ScanOrder::Draws } else { ScanOrder::Permutation };
@@ -65,7 +64,9 @@ impl Host {
         let sharing = SharingConfig { order, vm_rate, host_rate, hash_path, hash_mask, salt };
         let (pages, period_s, slow_keep, fast_keep) = sampling;
         let sampling = SamplingConfig { pages, period_s, slow_keep, fast_keep };
-        let config = HostConfig { sharing, sampling, ..HostConfig::new(memory_pages, content, Seed(seed)) };
+        let balance = division.map(Division::into_config);
+        let bare = HostConfig::bare(memory_pages, content, Seed(seed));
+        let config = HostConfig { swap_pages, sharing, sampling, balance, ..bare };
         let core = CoreHost::new(config).map_err(|error| to_py(py, &error, 0))?;
         Ok(Self { core: Mutex::new(core) })
     }
@@ -77,9 +78,9 @@ impl Host {
         name: String,
         max_pages: u32,
         contents: Option<Contents<'_>>,
-        salt: Option<&str>,
+        settings: VmSettings,
     ) -> PyResult<(u64, String)> {
-        let config = VmConfig { name: name.clone(), max_pages, salt: salt.map(salt_of) };
+        let config = settings.into_config(name.clone(), max_pages);
         let contents = contents.as_ref().map(Contents::as_batch).transpose()?;
         let serial = self.call(py, |host, signals| {
             let pages = contents.map_or(0, |contents| contents.len());
@@ -103,12 +104,54 @@ impl Host {
         })
     }
 
+    /// Changes what a virtual machine is entitled to.
+    fn configure(&self, py: Python<'_>, vm: VmRef, changes: Changes) -> PyResult<()> {
+        self.call(py, |host, _| host.configure(find(host, &vm)?, changes.into_changes()))
+    }
+
+    /// Lets another policy decide.
+    fn set_policy(&self, py: Python<'_>, policy: AnyPolicy<'_>) -> PyResult<()> {
+        let policy = policy.into_core();
+        self.call(py, |host, _| host.set_policy(policy))
+    }
+
+    /// Refuses targets that would not pass now.
+    fn check_targets(&self, py: Python<'_>, targets: Vec<i64>) -> PyResult<()> {
+        self.call(py, |host, _| Targets::check(&targets, &host.view()?, Overcommit::Refused).map(drop))
+    }
+
+    /// What a policy would see now.
+    fn view<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let view = self.call(py, |host, _| host.view())?;
+        view::to_dict(py, &view)
+    }
+
+    /// The name of the free state; none where memory is not divided.
+    fn free_state(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        self.call(py, |host, _| Ok(host.free_state().map(view::state_name)))
+    }
+
+    /// Why a virtual machine has the target it had at a time, now if none is given: facts and a text.
+    fn explain<'py>(&self, py: Python<'py>, vm: VmRef, at_ns: Option<u64>) -> PyResult<Bound<'py, PyDict>> {
+        let explanation = self.call(py, |host, _| {
+            let at_ns = at_ns.unwrap_or_else(|| host.now_ns());
+            host.explain(find(host, &vm)?, at_ns)
+        })?;
+        ledger::facts(py, &explanation)
+    }
+
+    /// Situations from the oldest that is kept on: rows of facts.
+    fn replay<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let situations = self.call(py, |host, signals| ledger::situations(host, signals))?;
+        ledger::rows(py, &situations)
+    }
+
     /// The handle (number, name) and max pages of a virtual machine.
     fn find(&self, py: Python<'_>, vm: VmRef) -> PyResult<(u64, String, u32)> {
         self.call(py, |host, _| {
             let id = find(host, &vm)?;
             let vm = host.vm(id);
-            Ok((vm.serial, vm.name.clone(), vm.max_pages))
+            Ok((vm.serial, vm.name.clone(), vm.pages))
         })
     }
 
@@ -180,7 +223,7 @@ impl Host {
         self.call(py, |host, signals| {
             let mut pace = Pace::new();
             host.begin_advance(ns);
-            while !host.advance_some(pace.picks(), &mut report) {
+            while !host.advance_some(pace.picks(), &mut report)? {
                 signals.look()?;
             }
             Ok(())
@@ -230,9 +273,11 @@ impl Host {
     /// Whole-host numbers.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let facts = PyDict::new(py);
-        for (name, number) in self.call(py, |host, _| Ok(host.stats()))? {
+        let (numbers, state) = self.call(py, |host, _| Ok((host.stats(), host.free_state())))?;
+        for (name, number) in numbers {
             facts.set_item(name, number)?;
         }
+        facts.set_item("free_state", state.map_or(-1, |state| state as i64))?;
         Ok(facts)
     }
 
@@ -265,98 +310,6 @@ impl Host {
     }
 }
 
-impl Host {
-    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, CoreHost>> {
-        self.core.try_lock().map_err(|refused| match refused {
-            TryLockError::WouldBlock => busy(py),
-            TryLockError::Poisoned(_) => broken(py),
-        })
-    }
-
-    /// Runs `work` on the host with the interpreter let go; never waits for another call to end.
-    fn call<T: Send>(
-        &self,
-        py: Python<'_>,
-        work: impl FnOnce(&mut CoreHost, &mut Signals) -> Result<T, Error> + Send,
-    ) -> PyResult<T> {
-        let mut guard = self.lock(py)?;
-        let mut signals = Signals::default();
-        let host: &mut CoreHost = &mut guard;
-        // What an interrupted power-off left to be freed comes first.
-        let result =
-            py.detach(|| finish_power_off(host, &mut signals).and_then(|()| work(host, &mut signals)));
-        drop(guard);
-        signals.finish(py, result)
-    }
-
-    /// Runs `serve` over all references, part by part, until it stops.
-    fn in_chunks(
-        &self,
-        py: Python<'_>,
-        vm: &VmRef,
-        ppns: &[u32],
-        mut serve: impl FnMut(&mut CoreHost, VmId, usize, usize) -> Result<TouchReport, Error> + Send,
-    ) -> PyResult<TouchReport> {
-        self.call(py, |host, signals| {
-            let id = find(host, vm)?;
-            if ppns.len() > CHUNK {
-                host.check_ppns(id, ppns)?; // all of them before the first is served
-            }
-            let mut report = TouchReport::default();
-            while report.done < ppns.len() && report.stopped.is_none() {
-                if report.done > 0 {
-                    signals.look()?;
-                }
-                let part = serve(host, id, report.done, ppns.len().min(report.done + CHUNK))?;
-                report.done += part.done;
-                report.counts.add(&part.counts);
-                report.stopped = part.stopped;
-            }
-            Ok(report)
-        })
-    }
-
-    /// Page numbers of 32 bits.
-    fn ppns(&self, py: Python<'_>, vm: &VmRef, ppns: &Ppns<'_>) -> PyResult<Vec<u32>> {
-        ppns.to_vec()?.or_else(|ppn| {
-            self.call(py, |host, _| {
-                let vm = host.vm(find(host, vm)?);
-                Err(Error::PageOutOfRange { vm: vm.name.clone(), ppn, pages: vm.max_pages })
-            })
-        })
-    }
-
-    fn sink(&self, py: Python<'_>, pages: usize) -> PyResult<Sink> {
-        let kind = self.lock(py)?.memory().content().kind();
-        Sink::new(kind, pages).map_err(|error| to_py(py, &error, 0))
-    }
-}
-
-fn finish_power_off(host: &mut CoreHost, signals: &mut Signals) -> Result<(), Error> {
-    while !host.power_off_some(CHUNK as u32) {
-        signals.look()?;
-    }
-    Ok(())
-}
-
-fn find(host: &CoreHost, vm: &VmRef) -> Result<VmId, Error> {
-    match vm {
-        VmRef::Name(name) => Ok(host.find(name)?.id),
-        VmRef::Handle(serial, name) => {
-            let place = host.vms().binary_search_by_key(serial, |vm| vm.serial);
-            place.map(|place| host.vms()[place].id).map_err(|_| Error::HandleOfNone { name: name.clone() })
-        }
-    }
-}
-
-fn load(host: &mut CoreHost, vm: VmId, contents: PageBatch<'_>, signals: &mut Signals) -> Result<(), Error> {
-    for from in (0..contents.len()).step_by(CHUNK) {
-        host.load(vm, Ppn(from as u32), contents.range(from, contents.len().min(from + CHUNK)))?;
-        signals.look()?;
-    }
-    Ok(())
-}
-
 /// Raises what stopped a batch that must be served whole.
 fn served(py: Python<'_>, report: &TouchReport) -> PyResult<()> {
     report.stopped.as_ref().map_or(Ok(()), |error| Err(to_py(py, error, report.done)))
@@ -364,7 +317,11 @@ fn served(py: Python<'_>, report: &TouchReport) -> PyResult<()> {
 
 fn row(report: &TouchReport) -> TouchRow {
     let counts = &report.counts;
-    (report.done, report.stopped.is_some(), counts.zero_fills, counts.cow_breaks, counts.page_ins)
+    let stopped = report.stopped.as_ref().map(|error| match error {
+        Error::Blocked { .. } => "blocked",
+        _ => "out-of-memory",
+    });
+    (report.done, stopped, counts.zero_fills, counts.cow_breaks, counts.page_ins)
 }
 
 fn scan_row<'py>(py: Python<'py>, report: &ScanReport) -> PyResult<Bound<'py, PyTuple>> {
@@ -373,7 +330,7 @@ fn scan_row<'py>(py: Python<'py>, report: &ScanReport) -> PyResult<Bound<'py, Py
     PyTuple::new(py, row)
 }
 
-fn salt_of(name: &str) -> Salt {
+pub(crate) fn salt_of(name: &str) -> Salt {
     match name {
         "none" => Salt::None,
         "per-vm" => Salt::PerVm,

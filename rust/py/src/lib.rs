@@ -3,13 +3,17 @@
 //! Private: arguments are checked and worded by the Python layer above, which is the documented interface.
 
 mod arrays;
+mod calls;
 mod census;
 mod errors;
 mod host;
+mod ledger;
 mod policy;
 mod sampling;
+mod settings;
 mod signals;
 mod tables;
+mod view;
 
 use esxcore_core::config::PARAMETERS;
 use pyo3::prelude::*;
@@ -29,7 +33,7 @@ mod _core {
     use super::paper_parameters;
 
     #[pymodule_export]
-    use super::policy::min_funding_targets;
+    use super::policy::{Policy, apportion, builtin_policies, min_funding_targets};
 
     #[pymodule_export]
     use super::sampling::wilson;
@@ -40,6 +44,7 @@ mod _core {
         module.add("PAGE_SIZE", esxcore_core::types::PAGE_SIZE)?;
         module.add("MAX_PAGES", esxcore_core::types::MAX_PAGES)?;
         module.add("MAX_SAMPLE_PAGES", esxcore_core::config::MAX_SAMPLE_PAGES)?;
+        module.add("MAX_LEDGER_RECORDS", esxcore_core::config::MAX_LEDGER_RECORDS)?;
         module.add("PAGE_STATES", esxcore_core::pmap::State::NAMES.to_vec())
     }
 }

@@ -7,6 +7,7 @@ use esxcore_image::error::Error as ImageError;
 use pyo3::prelude::*;
 
 use crate::errors::{from_image, to_py};
+use crate::policy::take_raised;
 
 /// Looks for Python signals from within a call that has let the interpreter go.
 #[derive(Default)]
@@ -50,7 +51,8 @@ impl Signals {
 
     /// The call's result, or what a signal handler raised.
     pub fn finish<T>(self, py: Python<'_>, result: Result<T, Error>) -> PyResult<T> {
-        match self.raised {
+        // What a policy raised comes out whole.
+        match self.raised.or_else(take_raised) {
             Some(raised) => Err(raised),
             None => result.map_err(|error| to_py(py, &error, 0)),
         }

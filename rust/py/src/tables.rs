@@ -21,6 +21,10 @@ pub fn vms<'py>(py: Python<'py>, vms: &[Vm], rows: &[VmStats]) -> PyResult<Bound
     let parts = |number: fn(&VmStats) -> f64| rows.iter().map(number).collect();
     columns.add_text("name", vms.iter().map(|vm| vm.name.clone()).collect())?;
     columns.add::<i64>("max_pages", pages(|row| row.max_pages))?;
+    columns.add::<i64>("min_pages", pages(|row| row.min_pages))?;
+    columns.add::<i64>("shares", pages(|row| row.shares))?;
+    columns.add::<i64>("target_pages", pages(|row| row.target_pages))?;
+    columns.add::<i64>("overhead_pages", pages(|row| row.overhead_pages))?;
     columns.add::<i64>("allocated_pages", pages(|row| row.allocated_pages))?;
     columns.add::<i64>("shared_pages", pages(|row| row.shared_pages))?;
     columns.add::<i64>("zero_pages", pages(|row| row.zero_pages))?;
@@ -31,9 +35,20 @@ pub fn vms<'py>(py: Python<'py>, vms: &[Vm], rows: &[VmStats]) -> PyResult<Bound
         rows.iter().map(|row| row.active_pages.map_or(-1, i64::from)).collect(),
     )?;
     columns.add::<f64>("active_fraction", parts(|row| row.active_fraction.unwrap_or(f64::NAN)))?;
+    columns.add::<i64>("balloon_pages", pages(|row| row.balloon_pages))?;
+    columns.add::<i64>("balloon_freed_pages", pages(|row| row.balloon_freed_pages))?;
+    columns.add::<i64>("balloon_target_pages", pages(|row| row.balloon_target_pages))?;
+    columns.add::<i64>("swapped_pages", pages(|row| row.swapped_pages))?;
+    columns.add::<i64>("leaving_pages", pages(|row| row.leaving_pages))?;
+    columns.add::<bool>("blocked", rows.iter().map(|row| row.blocked).collect())?;
+    columns.add::<i64>("stalled_s", events(|row| row.stalled_s))?;
     columns.add::<i64>("references", events(|row| row.counts.references))?;
     columns.add::<i64>("zero_fills", events(|row| row.counts.zero_fills))?;
     columns.add::<i64>("cow_breaks", events(|row| row.counts.cow_breaks))?;
+    columns.add::<i64>("page_outs", events(|row| row.counts.page_outs))?;
+    columns.add::<i64>("emergency_page_outs", events(|row| row.counts.emergency_page_outs))?;
+    columns.add::<i64>("merges", events(|row| row.counts.merges))?;
+    columns.add::<i64>("shared_before_swap_pages", events(|row| row.counts.shared_before_swap))?;
     columns.add::<i64>("page_ins", events(|row| row.counts.page_ins))?;
     columns.add::<i64>("scanned_pages", events(|row| row.scanned_pages))?;
     columns.add::<i64>("scan_passes", events(|row| row.scan_passes))?;
@@ -48,6 +63,7 @@ pub struct PmapRows {
     shared: Vec<bool>,
     hint: Vec<bool>,
     traced: Vec<bool>,
+    leaving: Vec<bool>,
 }
 
 impl PmapRows {
@@ -61,6 +77,7 @@ impl PmapRows {
             shared: Vec::with_capacity(pages),
             hint: Vec::with_capacity(pages),
             traced: Vec::with_capacity(pages),
+            leaving: Vec::with_capacity(pages),
         };
         let frames = host.memory().frames();
         for entries in entries.chunks(PULSE_PAGES) {
@@ -73,6 +90,7 @@ impl PmapRows {
                 let has_hint = |mpn: Mpn| matches!(frames.get(mpn), FrameView::Hint { .. });
                 rows.hint.push(state.mpn().is_some_and(has_hint));
                 rows.traced.push(entry.is_traced());
+                rows.leaving.push(entry.is_leaving());
             }
         }
         Ok(rows)
@@ -86,6 +104,7 @@ impl PmapRows {
         columns.add("shared", self.shared)?;
         columns.add("hint", self.hint)?;
         columns.add("traced", self.traced)?;
+        columns.add("leaving", self.leaving)?;
         Ok(columns.into_dict())
     }
 }

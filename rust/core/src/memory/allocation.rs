@@ -13,7 +13,7 @@ impl Memory {
     /// [`Error::WrongState`], [`Error::OutOfMachineMemory`].
     pub fn zero_fill(&mut self, vm: VmId, ppn: Ppn) -> Result<(), Error> {
         let zero = self.content.zero_page();
-        self.load(vm, ppn, zero)?;
+        self.fill(vm, ppn, zero)?;
         self.vm_mut(vm).counts.zero_fills += 1;
         Ok(())
     }
@@ -24,6 +24,12 @@ impl Memory {
     ///
     /// [`Error::WrongState`], [`Error::OutOfMachineMemory`].
     pub fn load(&mut self, vm: VmId, ppn: Ppn, page: PageView<'_>) -> Result<(), Error> {
+        self.fill(vm, ppn, page)?;
+        self.vm_mut(vm).counts.loads += 1;
+        Ok(())
+    }
+
+    fn fill(&mut self, vm: VmId, ppn: Ppn, page: PageView<'_>) -> Result<(), Error> {
         match self.entry(vm, ppn).state() {
             State::Empty => {}
             state => return Err(wrong(ppn, state, "empty")),
@@ -40,20 +46,22 @@ impl Memory {
         self.move_to(vm, ppn, State::Empty);
     }
 
-    /// Frees the machine page of a page, or drops its reference to a shared one.
-    pub(super) fn give_up(&mut self, vm: VmId, ppn: Ppn) {
-        match self.entry(vm, ppn).state() {
+    /// Frees the machine page of a page, or drops its reference to a shared one; returns whether a machine page came
+    /// free.
+    pub(super) fn give_up(&mut self, vm: VmId, ppn: Ppn) -> bool {
+        let freed = match self.entry(vm, ppn).state() {
             State::Private(mpn) => {
                 self.frames.remove_hint(mpn);
-                self.machine.free(mpn);
+                Some(mpn)
             }
-            State::Shared(mpn) => {
-                if self.frames.drop_reference(mpn) == 0 {
-                    self.machine.free(mpn);
-                }
+            State::Shared(mpn) => (self.frames.drop_reference(mpn) == 0).then_some(mpn),
+            State::Swapped(slot) => {
+                self.swapfile.free(slot);
+                None
             }
-            State::Swapped(slot) => self.swapfile.free(slot),
-            State::Empty | State::Ballooned => {}
-        }
+            State::Empty | State::Ballooned => None,
+        };
+        freed.into_iter().for_each(|mpn| self.machine.free(mpn));
+        freed.is_some()
     }
 }

@@ -8,11 +8,17 @@
 //! |---|---|
 //! | `allocation` | `zero_fill`, `load`, `release` |
 //! | `sharing` | `leave_hint`, `drop_hint`, `exclude`, `publish`, `merge`, `unshare` |
-//! | `paging` | `page_out`, `page_in`, `park`, `unpark`, `relocate` |
+//! | `paging` | `page_out`, `page_out_run`, `page_in`, `park`, `unpark`, `relocate` |
+//!
+//! `vm` keeps what one virtual machine has and the totals that follow.
 
 mod allocation;
 mod paging;
 mod sharing;
+mod vm;
+
+pub use paging::PagedOut;
+pub use vm::{Counts, Tally, VmMemory};
 
 use crate::arena::prefetch;
 use crate::config::HostConfig;
@@ -40,88 +46,6 @@ pub struct Memory {
     vms: Vec<Option<VmMemory>>,
     /// Machine pages whose memory is real.
     committed: u32,
-}
-
-/// What one virtual machine has of it.
-#[derive(Debug)]
-pub struct VmMemory {
-    pmap: Pmap,
-    domain: u32,
-    salt: DomainSalt,
-    resident: u32,
-    ineligible: u32,
-    /// What happened to its pages since power-on.
-    pub counts: Counts,
-}
-
-/// Events of one virtual machine, or of several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Guest accesses, reads and writes.
-    pub references: u64,
-    /// First touches, each given a zeroed page.
-    pub zero_fills: u64,
-    /// Writes to shared pages.
-    pub cow_breaks: u64,
-    /// Pages brought back from the swap file.
-    pub page_ins: u64,
-}
-
-impl Counts {
-    /// Adds another's events.
-    pub fn add(&mut self, other: &Self) {
-        self.references += other.references;
-        self.zero_fills += other.zero_fills;
-        self.cow_breaks += other.cow_breaks;
-        self.page_ins += other.page_ins;
-    }
-
-    /// The events since `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            references: self.references - before.references,
-            zero_fills: self.zero_fills - before.zero_fills,
-            cow_breaks: self.cow_breaks - before.cow_breaks,
-            page_ins: self.page_ins - before.page_ins,
-        }
-    }
-}
-
-impl VmMemory {
-    /// Its pmap.
-    #[must_use]
-    pub fn pmap(&self) -> &Pmap {
-        &self.pmap
-    }
-
-    /// The number of its sharing domain.
-    #[must_use]
-    pub fn domain(&self) -> u32 {
-        self.domain
-    }
-
-    /// Pages that are on machine pages, shared ones in full.
-    #[must_use]
-    pub fn resident(&self) -> u32 {
-        self.resident
-    }
-
-    /// Resident pages that are not offered for sharing.
-    #[must_use]
-    pub fn ineligible(&self) -> u32 {
-        self.ineligible
-    }
-
-    /// Changes one entry from `old`, and the totals that follow from it.
-    fn set(&mut self, ppn: Ppn, old: Entry, entry: Entry) {
-        let change = |new: bool, old: bool| i32::from(new) - i32::from(old);
-        let resident = change(entry.state().mpn().is_some(), old.state().mpn().is_some());
-        let ineligible = change(entry.is_ineligible(), old.is_ineligible());
-        self.resident = self.resident.wrapping_add_signed(resident);
-        self.ineligible = self.ineligible.wrapping_add_signed(ineligible);
-        self.pmap.set(ppn, entry);
-    }
 }
 
 impl Memory {
@@ -157,20 +81,31 @@ impl Memory {
         if place == self.vms.len() {
             self.vms.push(None);
         }
-        self.vms[place] = Some(VmMemory {
-            pmap,
-            domain,
-            salt: DomainSalt::of(domain),
-            resident: 0,
-            ineligible: 0,
-            counts: Counts::default(),
-        });
+        self.vms[place] = Some(VmMemory::new(pmap, domain));
         Ok(VmId(vm))
+    }
+
+    /// Takes machine pages for what the server itself needs for a virtual machine (§6.2), until it is removed.
+    ///
+    /// They are the highest that are free: nobody reads them, so no real memory stands behind them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMachineMemory`].
+    pub fn pin_overhead(&mut self, vm: VmId, pages: u32) -> Result<(), Error> {
+        let runs = self.machine.allocate_highest(pages)?;
+        self.vm_mut(vm).add_overhead(runs);
+        Ok(())
+    }
+
+    /// Limits how many pages of a virtual machine may be resident.
+    pub fn set_limit(&mut self, vm: VmId, pages: u32) {
+        self.vm_mut(vm).set_limit(pages);
     }
 
     /// Releases up to `most` pages of a virtual machine, from `from` on; returns where to go on, if any are left.
     pub fn release_some(&mut self, vm: VmId, from: Ppn, most: u32) -> Option<Ppn> {
-        let pages = self.vm(vm).pmap.pages();
+        let pages = self.vm(vm).pmap().pages();
         let to = from.0.saturating_add(most).min(pages);
         for ppn in (from.0..to).map(Ppn) {
             if self.entry(vm, ppn).state() != State::Empty {
@@ -182,10 +117,12 @@ impl Memory {
 
     /// Releases all pages of a virtual machine and forgets it; returns what happened to it in its life.
     pub fn remove_vm(&mut self, vm: VmId) -> Counts {
-        if self.vm(vm).resident > 0 || self.swapfile.used_slots() > 0 {
+        if self.vm(vm).resident() > 0 || self.swapfile.used_slots() > 0 {
             self.release_some(vm, Ppn(0), u32::MAX);
         }
-        self.vms[vm.index()].take().map(|vm| vm.counts).unwrap_or_default()
+        let Some(vm) = self.vms[vm.index()].take() else { return Counts::default() };
+        vm.overhead().iter().cloned().flatten().for_each(|mpn| self.machine.free(Mpn(mpn)));
+        vm.counts
     }
 
     /// A virtual machine that was added.
@@ -241,12 +178,12 @@ impl Memory {
     #[must_use]
     #[inline]
     pub fn entry(&self, vm: VmId, ppn: Ppn) -> Entry {
-        self.vm(vm).pmap.get(ppn)
+        self.vm(vm).pmap().get(ppn)
     }
 
     /// Asks for the pmap entries of neighbouring pages and does not wait for them.
     pub fn prefetch_entries(&self, vm: VmId, first: Ppn, pages: u32) {
-        let entries = &self.vm(vm).pmap.entries()[first.index()..][..pages as usize];
+        let entries = &self.vm(vm).pmap().entries()[first.index()..][..pages as usize];
         entries.iter().step_by(ENTRIES_PER_LINE).chain(entries.last()).for_each(prefetch);
     }
 
@@ -275,12 +212,12 @@ impl Memory {
     /// The salt of a virtual machine's sharing domain.
     #[must_use]
     pub fn salt(&self, vm: VmId) -> DomainSalt {
-        self.vm(vm).salt
+        self.vm(vm).salt()
     }
 
     /// Gives fresh content to the pages of the first references that do not fault on a write; returns how many.
     pub fn stamp_run(&mut self, vm: VmId, ppns: &[u32]) -> usize {
-        let pmap = &self.vms[vm.index()].as_ref().expect("the host names only VMs that are powered on").pmap;
+        let pmap = self.vms[vm.index()].as_ref().expect("the host names only VMs that are powered on").pmap();
         self.content.stamp_all(pmap.writable(ppns))
     }
 
@@ -316,10 +253,25 @@ impl Memory {
         self.set(vm, ppn, entry);
     }
 
+    /// Marks a private page as leaving, so that its next access faults and cancels that; or takes the mark off any page.
+    /// Changes nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] if a page that is not private should leave.
+    pub fn set_leaving(&mut self, vm: VmId, ppn: Ppn, leaving: bool) -> Result<(), Error> {
+        if leaving {
+            self.private(vm, ppn)?;
+        }
+        let entry = self.entry(vm, ppn).with_leaving(leaving);
+        self.set(vm, ppn, entry);
+        Ok(())
+    }
+
     /// Bytes of real memory in use for machine pages, swap file, frames and pmaps.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let pmaps: usize = self.vms().map(|(_, vm)| vm.pmap.bytes()).sum();
+        let pmaps: usize = self.vms().map(|(_, vm)| vm.pmap().bytes()).sum();
         let swap = self.swapfile.bytes() + self.swapped.bytes();
         self.machine.bytes() + self.content.bytes() + self.frames.bytes() + swap + pmaps
     }
@@ -333,7 +285,7 @@ impl Memory {
         let mut vms = Vec::with_capacity(self.vms.len());
         for vm in &self.vms {
             vms.push(match vm {
-                Some(vm) => Some(VmMemory { pmap: vm.pmap.fork(pulse)?, ..*vm }),
+                Some(vm) => Some(vm.fork(pulse)?),
                 None => None,
             });
         }
@@ -351,8 +303,7 @@ impl Memory {
 
     /// Changes one entry and the totals that follow from it.
     fn set(&mut self, vm: VmId, ppn: Ppn, entry: Entry) {
-        let vm = self.vm_mut(vm);
-        vm.set(ppn, vm.pmap.get(ppn), entry);
+        self.vm_mut(vm).set(ppn, entry);
     }
 
     /// Moves one page to another state.

@@ -3,22 +3,65 @@
 use super::{Memory, wrong};
 use crate::error::Error;
 use crate::pmap::State;
-use crate::types::{Mpn, Ppn, VmId};
+use crate::swapfile::Run;
+use crate::types::{Mpn, Ppn, Slot, VmId};
+
+/// What a page-out did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a page that others share leaves without freeing a machine page"]
+pub struct PagedOut {
+    /// Where the pages are: one slot a page, in their order.
+    pub slots: Run,
+    /// Machine pages that came free: one for each private page and for each last sharer.
+    pub freed: u32,
+}
 
 impl Memory {
-    /// Private → swapped: the content goes to the swap file, the machine page is freed.
+    /// Private or shared → swapped: the content goes to the swap file, and the machine page is freed unless others share
+    /// it.
+    ///
+    /// A sharer that leaves drops its reference: while others stay, nothing comes free, so shared pages are for hosts
+    /// that have no others left.
     ///
     /// # Errors
     ///
     /// [`Error::WrongState`], [`Error::SwapFull`].
-    pub fn page_out(&mut self, vm: VmId, ppn: Ppn) -> Result<(), Error> {
-        let mpn = self.private(vm, ppn)?;
-        let slot = self.swapfile.allocate()?;
-        while !self.swapped.commit_some(slot.index() + 1) {}
+    pub fn page_out(&mut self, vm: VmId, ppn: Ppn) -> Result<PagedOut, Error> {
+        self.page_out_run(vm, &[ppn])
+    }
+
+    /// Pages out the first of these pages, as many as lie in neighbouring slots: one write.
+    ///
+    /// The pages are resident and their PPNs ascend. The first that breaks this ends the run, which is then short; it is
+    /// refused when it comes first itself. So each page leaves whole or not at all, and calling again with the rest gets
+    /// through.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] if the first page is not resident, [`Error::SwapFull`]; nothing was paged out.
+    pub fn page_out_run(&mut self, vm: VmId, ppns: &[Ppn]) -> Result<PagedOut, Error> {
+        let is_resident = |ppn: Ppn| self.entry(vm, ppn).state().mpn().is_some();
+        if let Some(ppn) = ppns.first().filter(|ppn| !is_resident(**ppn)) {
+            return Err(wrong(*ppn, self.entry(vm, *ppn).state(), "private or shared"));
+        }
+        let followed = ppns.windows(2).take_while(|pair| pair[0] < pair[1] && is_resident(pair[1]));
+        let fit = ppns.len().min(1 + followed.count());
+        let slots = self.swapfile.allocate_run(fit as u32)?;
+        while !self.swapped.commit_some(slots.end().index()) {}
+        let free = self.machine.free_pages();
+        for (ppn, slot) in ppns.iter().zip(slots.slots()) {
+            self.move_out(vm, *ppn, slot);
+        }
+        self.vm_mut(vm).counts.page_outs += u64::from(slots.len);
+        Ok(PagedOut { slots, freed: self.machine.free_pages() - free })
+    }
+
+    /// Moves a resident page to a slot that is its own.
+    fn move_out(&mut self, vm: VmId, ppn: Ppn, slot: Slot) {
+        let mpn = self.entry(vm, ppn).state().mpn().expect("the caller found the page resident");
         self.swapped.store(slot.index(), self.content.page(mpn.index()));
         self.give_up(vm, ppn);
         self.move_to(vm, ppn, State::Swapped(slot));
-        Ok(())
     }
 
     /// Swapped → private: the content comes back, the slot is freed.
@@ -38,18 +81,19 @@ impl Memory {
         Ok(())
     }
 
-    /// Any state but ballooned → ballooned: the guest gave the page up, its content is gone (I9).
+    /// Any state but ballooned → ballooned: the guest gave the page up, its content is gone (I9). Returns whether a
+    /// machine page came free: an empty or swapped page has none, a shared one may have other sharers.
     ///
     /// # Errors
     ///
     /// [`Error::WrongState`].
-    pub fn park(&mut self, vm: VmId, ppn: Ppn) -> Result<(), Error> {
+    pub fn park(&mut self, vm: VmId, ppn: Ppn) -> Result<bool, Error> {
         if self.entry(vm, ppn).state() == State::Ballooned {
             return Err(wrong(ppn, State::Ballooned, "not yet ballooned"));
         }
-        self.give_up(vm, ppn);
+        let came_free = self.give_up(vm, ppn);
         self.move_to(vm, ppn, State::Ballooned);
-        Ok(())
+        Ok(came_free)
     }
 
     /// Ballooned → empty: the guest has the page again, and it reads zero.

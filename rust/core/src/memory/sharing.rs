@@ -85,13 +85,14 @@ impl Memory {
         let mut merged = 0;
         machine.free_all(ppns.map(|ppn| {
             merged += 1;
-            let entry = vm.pmap.get(ppn);
+            let entry = vm.pmap().get(ppn);
             let mpn = entry.state().mpn().expect("private as above, and no page comes twice");
             frames.remove_hint(mpn);
-            vm.set(ppn, entry, entry.with_state(State::Shared(into)));
+            vm.set(ppn, entry.with_state(State::Shared(into)));
             mpn
         }));
         frames.add_references(into, merged);
+        vm.counts.merges += u64::from(merged);
         Ok(())
     }
 

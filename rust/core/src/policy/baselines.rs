@@ -9,6 +9,10 @@ use crate::error::Error;
 pub struct Equal;
 
 impl AllocationPolicy for Equal {
+    fn name(&self) -> &str {
+        "equal"
+    }
+
     fn targets(&self, view: &HostView) -> Result<Vec<i64>, Error> {
         view.apportion(&vec![1.0; view.len()])
     }
@@ -22,6 +26,10 @@ pub struct Static {
 }
 
 impl AllocationPolicy for Static {
+    fn name(&self) -> &str {
+        "static"
+    }
+
     fn targets(&self, _: &HostView) -> Result<Vec<i64>, Error> {
         Ok(self.targets.clone())
     }

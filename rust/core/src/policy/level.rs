@@ -121,11 +121,38 @@ impl Glance {
         };
         (held(self.low, -DOUBT), held(self.high, DOUBT))
     }
+
+    /// What some claims hold at least, from row `first` on; notes those that may hold more, and how many pages more.
+    #[inline(always)]
+    pub fn least(&self, first: usize, rows: Lanes<'_>, unsure: &mut Vec<(usize, u32)>) -> [i64; LANES] {
+        let (shares, active, min, max) = rows;
+        let (mut least, mut most) = ([0.0; LANES], [0.0; LANES]);
+        for lane in 0..LANES {
+            (least[lane], most[lane]) = self.bounds(shares[lane], active[lane], min[lane], max[lane]);
+        }
+        if (0..LANES).map(|lane| most[lane] - least[lane]).sum::<f64>() > 0.0 {
+            for lane in 0..LANES {
+                if most[lane] > least[lane] {
+                    unsure.push((first + lane, (most[lane] - least[lane]) as u32));
+                }
+            }
+        }
+        least.map(whole)
+    }
+}
+
+/// Claims that are looked at side by side: shares, active pages, min, max.
+pub(super) type Lanes<'a> = (&'a [u64; LANES], &'a [u32; LANES], &'a [u32; LANES], &'a [u32; LANES]);
+
+/// The last values of a column, filled up with zeros.
+pub(super) fn filled<T: Copy + Default>(last: &[T]) -> [T; LANES] {
+    // Lane by lane: so few are not worth a call that copies memory.
+    std::array::from_fn(|lane| last.get(lane).copied().unwrap_or_default())
 }
 
 /// The whole number that [`Glance::bounds`] rounded to.
 #[inline(always)]
-pub(super) fn whole(rounded: f64) -> i64 {
+fn whole(rounded: f64) -> i64 {
     rounded.to_bits().cast_signed() - ROUNDING.to_bits().cast_signed()
 }
 

@@ -18,19 +18,29 @@
 //! a matter of floating-point numbers and decides how long it takes; what a level hands out is counted in integers and
 //! decides the answer.
 //!
+//! Mostly it need not be counted. Floating point tells pages that are certain to be held at the lower level, pages that
+//! are certain not to be at the higher one, and a few others. Of the others the most precious stay, as many as there is
+//! room for. If all of those are held at the higher level, they are more precious than what is certain not to be; if the
+//! first one that goes is not held at the lower level, what is certain to be is more precious than all that go. Then the
+//! pages that stay are the most precious of all, whatever the levels hand out.
+//!
 //! Two levels next to each other (2^-52 apart) have at most one page of each virtual machine in between: costs are whole
 //! numbers below 2^52, so a budget grows by less than one from one level to the next. Bisection gets there in 64 steps,
 //! and from the fifth window on every second one is a bisection, so the search ends.
 
 use super::AllocationPolicy;
 use super::claims::{Claim, Claims};
-use super::level::{Estimate, Glance, LANES, Level, Rates, estimate, whole};
-use super::price::{Price, TaxRate};
+use super::level::{Estimate, Glance, LANES, Level, Rates, estimate, filled};
+use super::page::{Page, parted};
+use super::price::TaxRate;
+use super::reasons::{Reasons, reasons};
 use super::view::HostView;
 use crate::error::Error;
 
 /// Pages between two levels that are sorted out at any number of virtual machines.
 const SPARE: usize = 64;
+/// Pages between two levels up to which they need no memory of their own.
+const FEW: usize = 16;
 /// Windows before every second one is a bisection.
 const QUICK_WINDOWS: u32 = 3;
 
@@ -42,8 +52,16 @@ pub struct MinFunding {
 }
 
 impl AllocationPolicy for MinFunding {
+    fn name(&self) -> &str {
+        if self.tax == TaxRate::NONE { "proportional" } else { "esx2002" }
+    }
+
     fn targets(&self, view: &HostView) -> Result<Vec<i64>, Error> {
         Ok(min_funding(&view.claims()?, self.tax))
+    }
+
+    fn reasons(&self, view: &HostView, targets: &[u32]) -> Option<Reasons> {
+        reasons(&view.claims().ok()?, self.tax, targets)
     }
 }
 
@@ -88,29 +106,7 @@ fn whole_pages(claims: &Claims<'_>, tax: TaxRate) -> Vec<i64> {
     while !search.settles(&window) {
         window = search.next_window();
     }
-    let kept = (claims.available_pages() - search.low_pages) as usize;
-    let Search { mut targets, mut between, .. } = search;
-    if kept < between.len() {
-        between.select_nth_unstable_by(kept, |one, other| other.rank().cmp(&one.rank()));
-    }
-    for page in &between[..kept] {
-        targets[page.vm] += 1;
-    }
-    targets
-}
-
-/// A page of a virtual machine, by what its owner pays for it.
-#[derive(Clone, Copy, Debug)]
-struct Page {
-    price: Price,
-    vm: usize,
-}
-
-impl Page {
-    /// The order in which pages are taken; of no two pages the same, as prices within a virtual machine differ.
-    fn rank(&self) -> (Price, usize) {
-        (self.price, self.vm)
-    }
+    search.targets
 }
 
 /// Two levels, the lower first.
@@ -157,9 +153,9 @@ struct Search<'a> {
     low_pages: u64,
     /// What its higher level hands out.
     high_pages: u64,
-    /// Those that have to be looked at closely.
-    unsure: Vec<usize>,
-    /// The pages in between, unless they are too many.
+    /// Those that may hold more than their target at one of the levels, and how many pages more.
+    unsure: Vec<(usize, u32)>,
+    /// The pages in between, if they were looked at closely and are not too many.
     between: Vec<Page>,
 }
 
@@ -175,11 +171,11 @@ impl<'a> Search<'a> {
             },
             estimate: estimate(claims, tax),
             windows: 0,
-            targets: vec![0; claims.len()],
+            targets: Vec::with_capacity(claims.len()),
             low_pages: 0,
             high_pages: 0,
-            unsure: Vec::with_capacity(64),
-            between: Vec::with_capacity(64),
+            unsure: Vec::with_capacity(claims.len().min(SPARE)),
+            between: vec![],
         }
     }
 
@@ -196,7 +192,11 @@ impl<'a> Search<'a> {
 
     /// Whether the window has the answer in it and pages few enough to sort; else narrows the bracket.
     fn settles(&mut self, window: &Window) -> bool {
-        self.sift(window);
+        self.glance(window);
+        if self.settles_at_a_glance(window) {
+            return true;
+        }
+        self.look_closely(window);
         let available = self.claims.available_pages();
         let low = Known { level: window.low, pages: self.low_pages };
         let high = Known { level: window.high, pages: self.high_pages };
@@ -206,9 +206,50 @@ impl<'a> Search<'a> {
             self.bracket.low = high;
         } else {
             self.bracket = Bracket { low, high };
-            return high.pages - low.pages == self.between.len() as u64;
+            if high.pages - low.pages == self.between.len() as u64 {
+                let mut between = std::mem::take(&mut self.between);
+                self.keep(parted(&mut between, (available - low.pages) as usize).0);
+                return true;
+            }
         }
         false
+    }
+
+    /// Whether what a glance shows is enough: as the chapter above tells, if the most precious page that goes is not held
+    /// at the lower level and all that stay are at the higher one.
+    fn settles_at_a_glance(&mut self, window: &Window) -> bool {
+        let available = self.claims.available_pages();
+        let spread = self.unsure.iter().map(|(_, pages)| u64::from(*pages)).sum::<u64>();
+        if available < self.low_pages || available - self.low_pages > spread || spread > self.room() as u64 {
+            return false;
+        }
+        let (mut few, mut many) = ([Page::NONE; FEW], vec![]);
+        let between = if spread <= FEW as u64 {
+            &mut few[..spread as usize]
+        } else {
+            many.resize(spread as usize, Page::NONE);
+            &mut many[..]
+        };
+        let mut free = between.iter_mut();
+        for &(vm, pages) in &self.unsure {
+            let (claim, least) = (self.claims.row(vm), self.targets[vm] as u32);
+            for (held, page) in (least..least + pages).zip(&mut free) {
+                *page = Page::above(held, vm, &claim, self.tax);
+            }
+        }
+        let (stay, go) = parted(between, (available - self.low_pages) as usize);
+        let settled = go.first().is_none_or(|page| !page.is_held_at(window.low))
+            && stay.iter().all(|page| page.is_held_at(window.high));
+        if settled {
+            self.keep(stay);
+        }
+        settled
+    }
+
+    fn keep(&mut self, pages: &[Page]) {
+        for page in pages {
+            self.targets[page.vm] += 1;
+        }
     }
 
     /// The next window to try: the whole bracket if its pages can be sorted, else where a straight line meets what is
@@ -256,59 +297,51 @@ impl<'a> Search<'a> {
         self.claims.len() + SPARE
     }
 
-    /// Counts what both levels hand out and gathers the pages in between.
-    fn sift(&mut self, window: &Window) {
+    /// Counts exactly what both levels hand out and gathers the pages in between.
+    fn look_closely(&mut self, window: &Window) {
         self.between.clear();
-        self.glance(window);
         self.high_pages = self.low_pages;
         let room = self.room();
-        for vm in std::mem::take(&mut self.unsure) {
+        for (vm, _) in std::mem::take(&mut self.unsure) {
             let claim = self.claims.row(vm);
             let (held, held_above) =
                 (self.pages_for(window.low, &claim), self.pages_for(window.high, &claim));
-            self.low_pages += u64::from(held);
-            self.high_pages += u64::from(held_above);
+            let seen = self.targets[vm].cast_unsigned();
+            self.low_pages += u64::from(held) - seen;
+            self.high_pages += u64::from(held_above) - seen;
             self.targets[vm] = i64::from(held);
             if self.between.len() + ((held_above - held) as usize) <= room {
-                let page = |below: u32| {
-                    let cost = self.tax.cost(below + 1, claim.active_pages);
-                    Page { price: Price { shares: claim.shares, cost }, vm }
-                };
-                self.between.extend((held..held_above).map(page));
+                self.between.extend((held..held_above).map(|held| Page::above(held, vm, &claim, self.tax)));
             }
         }
     }
 
-    /// Finds the targets that are the same at both levels and sure to be so, adds them up, and leaves the others.
+    /// Makes the targets what everybody is certain to hold at both levels, adds them up, and notes who may hold more.
     fn glance(&mut self, window: &Window) {
         let glance = Glance::new(self.rates, window.low, window.high);
         let columns = self.claims.columns();
-        let (shares, active) =
-            (columns.shares.as_chunks::<LANES>().0, columns.active_pages.as_chunks::<LANES>().0);
-        let (min, max) = (columns.min_pages.as_chunks::<LANES>().0, columns.max_pages.as_chunks::<LANES>().0);
-        let targets = self.targets.as_chunks_mut::<LANES>().0;
+        let (shares, last_shares) = columns.shares.as_chunks::<LANES>();
+        let (active, last_active) = columns.active_pages.as_chunks::<LANES>();
+        let (min, last_min) = columns.min_pages.as_chunks::<LANES>();
+        let (max, last_max) = columns.max_pages.as_chunks::<LANES>();
         let mut sums = [0; LANES];
-        let rows = shares.iter().zip(active).zip(min).zip(max).zip(targets);
-        for (chunk, ((((shares, active), min), max), targets)) in rows.enumerate() {
-            let (mut least, mut most) = ([0.0; LANES], [0.0; LANES]);
+        self.unsure.clear();
+        self.targets.clear();
+        let rows = shares.iter().zip(active).zip(min).zip(max);
+        for (chunk, (((shares, active), min), max)) in rows.enumerate() {
+            let least = glance.least(chunk * LANES, (shares, active, min, max), &mut self.unsure);
+            self.targets.extend_from_slice(&least);
             for lane in 0..LANES {
-                (least[lane], most[lane]) = glance.bounds(shares[lane], active[lane], min[lane], max[lane]);
-            }
-            *targets = least.map(whole);
-            if (0..LANES).map(|lane| most[lane] - least[lane]).sum::<f64>() > 0.0 {
-                for lane in 0..LANES {
-                    if most[lane] > least[lane] {
-                        self.unsure.push(chunk * LANES + lane);
-                        targets[lane] = 0;
-                    }
-                }
-            }
-            for lane in 0..LANES {
-                sums[lane] += targets[lane];
+                sums[lane] += least[lane];
             }
         }
-        self.low_pages = sums.iter().sum::<i64>().cast_unsigned();
-        self.unsure.extend(self.claims.len() / LANES * LANES..self.claims.len());
+        // Rows of zeros fill the last ones up: they hold nothing and are sure.
+        let rows = (&filled(last_shares), &filled(last_active), &filled(last_min), &filled(last_max));
+        let least = glance.least(self.claims.len() / LANES * LANES, rows, &mut self.unsure);
+        for target in &least[..last_shares.len()] {
+            self.targets.push(*target);
+        }
+        self.low_pages = sums.iter().chain(&least).sum::<i64>().cast_unsigned();
     }
 
     /// The most pages, within min and max, that a claim's budget pays for: guessed in floating point, which is right or
@@ -354,6 +387,41 @@ mod tests {
             guesses[(1 + i64::from(exact) - i64::from(guess)) as usize] += 1;
         }
         assert!(guesses.iter().all(|times| *times > 10), "too high, right, too low: {guesses:?}");
+    }
+
+    #[test]
+    fn a_glance_that_is_not_enough_is_followed_by_a_close_look() {
+        let shares = [8; 40];
+        let columns =
+            Columns { shares: &shares, min_pages: &[0; 40], max_pages: &[900; 40], active_pages: &[0; 40] };
+        let claims = Claims::new(columns, 40 * 450 + 13).expect("no min");
+        // Where one share buys this, everybody's budget is what 451 pages cost, exactly.
+        let exact = Level::new(f64::from(451 * 1_000_000 / 8));
+        let (below, above) = (Level::new(exact.value() - 100.0), Level::new(exact.value() + 100.0));
+        let just_below = Level::new(exact.value().next_down());
+        // Two levels, whether a glance is enough, and whether the answer lies between them.
+        for (low, high, at_a_glance, settles) in [
+            (below, above, true, true),
+            (below, exact, true, true),
+            (just_below, exact, true, true),
+            (exact, above, false, false),
+            (below, just_below, false, false),
+        ] {
+            let (mut search, window) = (Search::new(&claims, TaxRate::NONE), Window { low, high });
+            search.glance(&window);
+            assert_eq!(search.settles_at_a_glance(&window), at_a_glance, "{window:?}");
+            assert_eq!(search.settles(&window), settles, "{window:?}");
+            if settles {
+                assert!(
+                    search.targets.iter().enumerate().all(|(vm, held)| *held == 450 + i64::from(vm >= 27))
+                );
+            } else {
+                assert!(
+                    [(18_000, 18_000), (18_040, 18_040)].contains(&(search.low_pages, search.high_pages))
+                );
+                assert!(search.bracket.low.pages < search.bracket.high.pages);
+            }
+        }
     }
 
     /// Virtual machines of which nothing is kind to the search: few and huge, many and tiny, equal, near a full tax.

@@ -10,30 +10,43 @@
 //! difference is decided elsewhere, and which of its pages it gives up is its own affair.
 //!
 //! [`MinFunding`] is the paper's policy. [`Equal`] and [`Static`] are baselines to compare with, and [`MinFunding`]
-//! without a tax is another, memory in proportion to shares. Whoever thinks in weights rather than in pages finds in
+//! without a tax is another, memory in proportion to shares. [`Proxmox`] is what another product does. All of them are
+//! in a table, [`BUILT_IN`], and [`named`] makes them. Whoever thinks in weights rather than in pages finds in
 //! [`apportion`] what turns any weights into targets that pass.
 
 mod apportion;
 mod baselines;
+mod built_in;
 mod claims;
 mod level;
 mod min_funding;
+mod page;
 mod price;
+mod proxmox;
+mod reasons;
 mod targets;
 mod view;
 
 pub use apportion::apportion;
 pub use baselines::{Equal, Static};
+pub use built_in::{BUILT_IN, BuiltIn, Setting, Value, named};
 pub use claims::{Claim, Claims, Columns};
 pub use min_funding::{MinFunding, level, min_funding};
 pub use price::TaxRate;
+pub use proxmox::Proxmox;
+pub use reasons::Reasons;
 pub use targets::{Overcommit, Targets};
 pub use view::HostView;
+
+use std::fmt::Debug;
 
 use crate::error::Error;
 
 /// Decides how much memory each virtual machine should have.
-pub trait AllocationPolicy {
+pub trait AllocationPolicy: Send + Sync + Debug {
+    /// What it is called in records and reports; of a built-in policy its name in [`BUILT_IN`].
+    fn name(&self) -> &str;
+
     /// The target of each virtual machine in pages, a row each as in the view. [`Targets::ask`] checks them.
     ///
     /// # Errors
@@ -44,5 +57,10 @@ pub trait AllocationPolicy {
     /// Whether the targets together may be more than is available; what is missing is then paged.
     fn overcommit(&self) -> Overcommit {
         Overcommit::Refused
+    }
+
+    /// Why the targets, a row each as in the view, are what they are; none from policies that know no prices.
+    fn reasons(&self, _view: &HostView, _targets: &[u32]) -> Option<Reasons> {
+        None
     }
 }

@@ -77,9 +77,14 @@ mod tests {
     }
 
     /// Answers what it is told to.
+    #[derive(Debug)]
     struct Parrot(Result<Vec<i64>, Error>, Overcommit);
 
     impl AllocationPolicy for Parrot {
+        fn name(&self) -> &str {
+            "parrot"
+        }
+
         fn targets(&self, _: &HostView) -> Result<Vec<i64>, Error> {
             self.0.clone()
         }

@@ -40,6 +40,8 @@ pub struct HostView {
     pub driver_ok: Vec<bool>,
     /// Pages there are for all virtual machines together.
     pub available_pages: u64,
+    /// Machine memory, all of it, the server's own included.
+    pub machine_pages: u32,
     /// Free machine pages.
     pub free_pages: u32,
     /// How short of memory the host is.

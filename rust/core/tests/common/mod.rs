@@ -50,11 +50,11 @@ pub fn keep(page: PageView<'_>) -> Vec<u8> {
 
 pub fn config(kind: ContentKind, machine_pages: u32, seed: u8, hash_mask: u64) -> HostConfig {
     let sharing = SharingConfig { hash_mask, ..SharingConfig::default() };
-    HostConfig { sharing, swap_pages: 16, ..HostConfig::new(machine_pages, kind, Seed([seed; 32])) }
+    HostConfig { sharing, swap_pages: 16, ..HostConfig::bare(machine_pages, kind, Seed([seed; 32])) }
 }
 
 pub fn power_on(host: &mut Host, name: &str, max_pages: u32) -> VmId {
-    host.power_on(VmConfig { name: name.into(), max_pages, salt: None }, &mut || Ok(())).unwrap()
+    host.power_on(VmConfig::new(name, max_pages), &mut || Ok(())).unwrap()
 }
 
 pub fn digest(host: &Host) -> u128 {

@@ -1,119 +1,15 @@
-//! Every number of the paper as a named default with its section, and the settings that hosts and virtual machines take.
+//! Every number of the paper as a named default with its section (`parameters`), and the settings that hosts and virtual
+//! machines take: those of memory's division in `balance`, all others here.
+
+mod balance;
+mod parameters;
+
+pub use balance::*;
+pub use parameters::*;
 
 use crate::error::Error;
 use crate::rng::Seed;
 use crate::types::ContentKind;
-
-/// How well a number is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confidence {
-    /// Read in the paper.
-    Paper,
-    /// Read in notes on the paper that others published.
-    Notes,
-    /// Read in the product's manual of about the same age.
-    Manual,
-    /// Read in the product's own driver for a public guest.
-    Driver,
-    /// Chosen here; the paper is silent.
-    Chosen,
-}
-
-/// One number that the engine takes from the paper.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Parameter {
-    /// Name, as settings have it.
-    pub name: &'static str,
-    /// Value in `unit`.
-    pub value: f64,
-    /// Unit.
-    pub unit: &'static str,
-    /// Section of the paper.
-    pub section: &'static str,
-    /// How well it is known.
-    pub confidence: Confidence,
-}
-
-macro_rules! parameters {
-    ($($(#[$doc:meta])* $constant:ident: $kind:ty = $value:expr, $name:literal, $unit:literal, $section:literal, $confidence:ident;)*) => {
-        $($(#[$doc])* pub const $constant: $kind = $value;)*
-        /// All of them, in the order of the paper.
-        pub const PARAMETERS: &[Parameter] = &[$(Parameter {
-            name: $name,
-            value: $constant as f64,
-            unit: $unit,
-            section: $section,
-            confidence: Confidence::$confidence,
-        },)*];
-    };
-}
-
-parameters! {
-    /// Seconds between two questions of a balloon driver for its target.
-    BALLOON_POLL_S: u32 = 1, "balloon_poll_s", "s", "3.2", Notes;
-    /// Largest balloon, as a fraction of the virtual machine's max.
-    BALLOON_CAP_FRACTION: f64 = 0.5, "balloon_cap_fraction", "1", "3.2", Manual;
-    /// Lowest rate at which a driver allocates while the guest may sleep.
-    BALLOON_SLEEP_MIN_RATE: u32 = 512, "balloon_sleep_min_rate", "pages/s", "3.2", Driver;
-    /// Highest rate at which a driver allocates while the guest may sleep.
-    BALLOON_SLEEP_MAX_RATE: u32 = 2048, "balloon_sleep_max_rate", "pages/s", "3.2", Driver;
-    /// Rate at which a driver allocates as long as nothing has to wait.
-    BALLOON_NOSLEEP_RATE: u32 = 16_384, "balloon_nosleep_rate", "pages/s", "3.2", Driver;
-    /// Lowest rate at which a driver gives pages back.
-    BALLOON_FREE_MIN_RATE: u32 = 512, "balloon_free_min_rate", "pages/s", "3.2", Driver;
-    /// Highest rate at which a driver gives pages back.
-    BALLOON_FREE_MAX_RATE: u32 = 16_384, "balloon_free_max_rate", "pages/s", "3.2", Driver;
-    /// Width of a page's hash.
-    HASH_BITS: u32 = 64, "hash_bits", "bits", "4.3", Paper;
-    /// Size of a hint frame or shared frame.
-    FRAME_BYTES: u32 = 16, "frame_bytes", "bytes", "4.3", Paper;
-    /// Width of a shared frame's reference count; larger counts overflow into a table.
-    COUNT_BITS: u32 = 16, "count_bits", "bits", "4.3", Paper;
-    /// Most that sharing's own structures may take of machine memory.
-    SHARING_METADATA_FRACTION: f64 = 0.005, "sharing_metadata_fraction", "1", "4.3", Paper;
-    /// Pages of one virtual machine that are scanned each second.
-    SCAN_VM_RATE: u32 = 50, "scan_vm_rate", "pages/s", "4.3", Manual;
-    /// Pages of the whole host that are scanned each second.
-    SCAN_HOST_RATE: u32 = 200, "scan_host_rate", "pages/s", "4.3", Manual;
-    /// Shares of a virtual machine for each MiB of its max.
-    SHARES_PER_MIB: u32 = 10, "shares_per_mib", "shares", "5.1", Manual;
-    /// Most shares of a virtual machine.
-    MAX_SHARES: u32 = 100_000, "max_shares", "shares", "5.1", Manual;
-    /// Largest fraction of idle pages that may be reclaimed: the idle memory tax.
-    TAX_RATE: f64 = 0.75, "tax_rate", "1", "5.2", Paper;
-    /// Pages sampled in a period.
-    SAMPLE_PAGES: u32 = 100, "sample_pages", "pages", "5.3", Paper;
-    /// Length of a sampling period, in the virtual machine's own time.
-    SAMPLE_PERIOD_S: u32 = 30, "sample_period_s", "s", "5.3", Paper;
-    /// Confidence of the interval of one period.
-    SAMPLE_CONFIDENCE: f64 = 0.95, "sample_confidence", "1", "5.3", Chosen;
-    /// What the slow moving average keeps of its old value.
-    SAMPLE_SLOW_KEEP: f64 = 0.9, "sample_slow_keep", "1", "5.3", Chosen;
-    /// What the fast moving average keeps of its old value.
-    SAMPLE_FAST_KEEP: f64 = 0.3, "sample_fast_keep", "1", "5.3", Chosen;
-    /// Memory that each virtual machine takes beyond its own.
-    OVERHEAD_MIB: u32 = 32, "overhead_mib", "MiB", "6.2", Notes;
-    /// Size from which the overhead grows.
-    OVERHEAD_GROWS_ABOVE_MIB: u32 = 512, "overhead_grows_above_mib", "MiB", "6.2", Manual;
-    /// Overhead for each further GiB.
-    OVERHEAD_PER_GIB_MIB: u32 = 32, "overhead_per_gib_mib", "MiB", "6.2", Manual;
-    /// Seconds between two computations of targets.
-    BALANCE_PERIOD_S: u32 = 15, "balance_period_s", "s", "6.3", Manual;
-    /// Free memory above which nothing is reclaimed.
-    HIGH_THRESHOLD: f64 = 0.06, "high_threshold", "of memory", "6.3", Notes;
-    /// Free memory below which balloons inflate.
-    SOFT_THRESHOLD: f64 = 0.04, "soft_threshold", "of memory", "6.3", Notes;
-    /// Free memory below which the server pages.
-    HARD_THRESHOLD: f64 = 0.02, "hard_threshold", "of memory", "6.3", Notes;
-    /// Free memory below which virtual machines above their target are blocked.
-    LOW_THRESHOLD: f64 = 0.01, "low_threshold", "of memory", "6.3", Notes;
-    /// How far into the next interval free memory must rise before the state improves.
-    STATE_MARGIN: f64 = 0.25, "state_margin", "of interval", "6.3", Chosen;
-    /// Copies after which an I/O page is hot.
-    HOT_COPIES: u32 = 16, "hot_copies", "copies", "7", Chosen;
-    /// End of the memory that every device reaches.
-    LOW_MEMORY_GIB: u32 = 4, "low_memory_gib", "GiB", "7", Paper;
-}
 
 /// The standard normal quantile of [`SAMPLE_CONFIDENCE`], two-sided.
 pub const SAMPLE_CONFIDENCE_Z: f64 = 1.959_963_984_540_054;
@@ -245,13 +141,23 @@ pub struct HostConfig {
     pub sharing: SharingConfig,
     /// How active memory is sampled.
     pub sampling: SamplingConfig,
+    /// How memory is divided; none leaves it to those who come first: nothing is reserved, reclaimed or refused while
+    /// a page is free.
+    pub balance: Option<BalanceConfig>,
 }
 
 impl HostConfig {
     /// A host of that size with the paper's defaults.
     #[must_use]
     pub fn new(machine_pages: u32, content: ContentKind, seed: Seed) -> Self {
+        Self { balance: Some(BalanceConfig::default()), ..Self::bare(machine_pages, content, seed) }
+    }
+
+    /// A host that divides nothing: memory is given to those who come first until none is left.
+    #[must_use]
+    pub fn bare(machine_pages: u32, content: ContentKind, seed: Seed) -> Self {
         Self {
+            balance: None,
             machine_pages,
             swap_pages: machine_pages,
             content,
@@ -274,32 +180,46 @@ impl HostConfig {
                 expected: "at least one page".into(),
             });
         }
+        self.balance.as_ref().map_or(Ok(()), BalanceConfig::check)?;
         self.sampling.check()
     }
 }
 
-/// What a virtual machine is.
+/// What a virtual machine is; what it does not say follows from its size or from the host's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmConfig {
     /// Name, unique on its host.
     pub name: String,
     /// Its "physical" memory (§6.1).
     pub max_pages: u32,
-    /// Its sharing domain; none takes the host's rule.
+    /// What it is promised and may claim (§6.1).
+    pub allocation: AllocationConfig,
+    /// Most pages that its balloon may take (§3.2); none takes the host's fraction of its max.
+    pub balloon_limit: Option<u32>,
+    /// The balloon driver in its guest.
+    pub driver: DriverConfig,
+    /// Its sharing domain; the host's rule.
     pub salt: Option<Salt>,
+}
+
+impl VmConfig {
+    /// A virtual machine that says nothing but its name and its size.
+    #[must_use]
+    pub fn new(name: impl Into<String>, max_pages: u32) -> Self {
+        Self {
+            name: name.into(),
+            max_pages,
+            allocation: AllocationConfig::default(),
+            balloon_limit: None,
+            driver: DriverConfig::default(),
+            salt: None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parameters_have_names_of_their_own() {
-        let mut names: Vec<_> = PARAMETERS.iter().map(|parameter| parameter.name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), PARAMETERS.len());
-    }
 
     #[test]
     fn sampling_settings_have_bounds() {
@@ -320,10 +240,5 @@ mod tests {
         for (name, settings) in wrong {
             assert!(matches!(settings.check(), Err(Error::Setting { what, .. }) if what == name), "{name}");
         }
-    }
-
-    #[test]
-    fn a_frame_is_as_large_as_the_paper_says() {
-        assert_eq!(FRAME_BYTES as usize, size_of::<crate::frame_table::Frame>());
     }
 }

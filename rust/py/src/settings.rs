@@ -1,0 +1,121 @@
+//! Settings that come as mappings, checked and worded by the Python layer.
+
+use esxcore_core::config::{
+    AllocationConfig, BalanceConfig, BalloonConfig, BeforeSwap, DriverConfig, LedgerConfig, SharedCharge,
+    Shares, ThresholdConfig, VmConfig,
+};
+use esxcore_core::host::VmChanges;
+use pyo3::prelude::*;
+
+use crate::host::salt_of;
+
+/// How a host divides its memory.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Division {
+    balance_period_s: u32,
+    thresholds: (f64, f64, f64, f64),
+    state_margin: f64,
+    charge_fraction: bool,
+    share_before_swap: bool,
+    balloon_cap: f64,
+    balloon_host_cap: f64,
+    swap_out_rate: u32,
+    ledger_records: u32,
+}
+
+impl Division {
+    /// The settings as the core takes them.
+    pub fn into_config(self) -> BalanceConfig {
+        let (high, soft, hard, low) = self.thresholds;
+        BalanceConfig {
+            balance_period_s: self.balance_period_s,
+            shared_charge: if self.charge_fraction { SharedCharge::Fraction } else { SharedCharge::Full },
+            before_swap: if self.share_before_swap { BeforeSwap::Share } else { BeforeSwap::Write },
+            thresholds: ThresholdConfig { high, soft, hard, low, margin: self.state_margin },
+            balloon: BalloonConfig {
+                cap_fraction: self.balloon_cap,
+                host_cap_fraction: self.balloon_host_cap,
+                ..BalloonConfig::default()
+            },
+            swap_out_rate: self.swap_out_rate,
+            ledger: LedgerConfig { records: self.ledger_records },
+        }
+    }
+}
+
+/// Entitlement: a number, or "low", "normal" or "high".
+#[derive(FromPyObject)]
+pub enum Entitlement {
+    /// So many.
+    Number(u32),
+    /// So many for each MiB of max.
+    Word(String),
+}
+
+impl Entitlement {
+    fn into_shares(self) -> Shares {
+        match self {
+            Self::Number(number) => Shares::Number(number),
+            Self::Word(word) => match word.as_str() {
+                "low" => Shares::Low,
+                "high" => Shares::High,
+                _ => Shares::Normal,
+            },
+        }
+    }
+}
+
+/// What a virtual machine is, beyond its name and size.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct VmSettings {
+    min_pages: Option<u32>,
+    shares: Entitlement,
+    overhead_pages: Option<u32>,
+    balloon_limit: Option<u32>,
+    /// (start_s, max_rate, limit_pages, stuck_at_s)
+    driver: (Option<u32>, u32, u32, Option<u32>),
+    salt: Option<String>,
+}
+
+impl VmSettings {
+    /// The virtual machine as the core takes it.
+    pub fn into_config(self, name: String, max_pages: u32) -> VmConfig {
+        let (start_s, max_rate, limit_pages, stuck_at_s) = self.driver;
+        VmConfig {
+            name,
+            max_pages,
+            allocation: AllocationConfig {
+                min_pages: self.min_pages,
+                shares: self.shares.into_shares(),
+                overhead_pages: self.overhead_pages,
+            },
+            balloon_limit: self.balloon_limit,
+            driver: DriverConfig { start_s, max_rate, limit_pages, stuck_at_s },
+            salt: self.salt.as_deref().map(salt_of),
+        }
+    }
+}
+
+/// What is to change about a virtual machine.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct Changes {
+    max_pages: Option<u32>,
+    min_pages: Option<u32>,
+    shares: Option<Entitlement>,
+    balloon_limit: Option<u32>,
+}
+
+impl Changes {
+    /// The changes as the core takes them.
+    pub fn into_changes(self) -> VmChanges {
+        VmChanges {
+            max_pages: self.max_pages,
+            min_pages: self.min_pages,
+            shares: self.shares.map(Entitlement::into_shares),
+            balloon_limit: self.balloon_limit,
+        }
+    }
+}
