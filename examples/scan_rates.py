@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from esxcore import Scenario, run
 
-quiet = {"memory": "1280MiB", "seed": 7}
+quiet = {"memory": "1536MiB", "seed": 7}
 guests = [
     {"name": name, "contents": {"trace": "builtin:fleet_a", "vm": vm}}
     for vm, name in enumerate(["py1", "py2", "redis", "sqlite", "nginx"])

@@ -42,6 +42,7 @@ def small_recording(**changes: Any) -> Recording:
             "zero_pages": columns(column(0, 1, 1), column(0, 1, 0)),
             "cow_breaks": columns(none, np.array([0, 0, 768])),
             "stalled_s": columns(none, none),
+            "blocked_s": columns(none, none),
         },
         "vm_names": ("web", "db"),
         "scenario": '[host]\nmemory = "64MiB"\n',
@@ -49,3 +50,32 @@ def small_recording(**changes: Any) -> Recording:
         "version": "1.2.3",
     }
     return Recording(**(parts | changes))
+
+
+def divided_recording(**changes: Any) -> Recording:
+    """The small recording on a host that was short of memory: soft at first, then high.
+
+    "web" should have 10 of 16 MiB in the end and gave 4 to its balloon; "db" comes after a minute.
+    """
+    whole = small_recording()
+
+    def columns(left: list[float], right: list[float]) -> np.ndarray[Any, Any]:
+        pages = np.stack([left, right], axis=1)
+        return np.where(pages < 0, -1, pages * MIB).astype(np.int64)
+
+    vms = dict(whole.vms) | {
+        "max_pages": columns([16, 16, 16], [-1, 16, 16]),
+        "min_pages": columns([8, 8, 8], [-1, 4, 4]),
+        "shares": np.array([[160, -1], [160, 100], [160, 100]]),
+        "target_pages": columns([16, 12, 10], [-1, 16, 14]),
+        "allocated_pages": columns([16, 12, 10], [-1, 8, 14]),
+        "active_pages": columns([4, 4, 2], [-1, 8, 8]),
+        "balloon_pages": columns([0, 3, 4], [-1, 0, 0]),
+        "swapped_pages": columns([0, 1, 2], [-1, 0, 1]),
+    }
+    host = dict(whole.host) | {
+        "free_pages": np.array([8, 2, 6]) * MIB,
+        "free_state": np.array([0, 1, 0]),
+        "overhead_pages": np.array([1, 2, 2]) * MIB,
+    }
+    return small_recording(**({"vms": vms, "host": host} | changes))

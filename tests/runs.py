@@ -11,6 +11,8 @@ from esxcore.cli import main
 TWINS = """
 [host]
 memory = "16MiB"
+[policy]
+name = "none"
 [sharing]
 vm_rate = 256
 host_rate = 512

@@ -44,6 +44,11 @@ _VM = (
 )
 _NEEDED = {"host": (*_HOST, "cow_breaks"), "census": ("reclaimed_pages",), "vm": _VM}
 
+_COLUMNS = {"resident_pages": "allocated_pages"}
+_DIVISION = ("target_pages", "balloon_pages", "swapped_pages")
+STATES = ("high", "soft", "hard", "low")
+"""Free states in the order of the numbers that stand for them (paper, section 6.3)."""
+
 Columns = Mapping[str, NDArray[Any]]
 
 
@@ -78,7 +83,8 @@ class TableRow(NamedTuple):
     shared_pages : int
         Resident pages whose machine page serves two pages or more.
     consumed_pages : float
-        Machine pages used, each shared one divided evenly among those that use it.
+        Machine pages used, each shared one divided evenly among those that use it; without what
+        the server itself needs for virtual machines (their overhead).
     reclaimed_pages : float
         Resident less consumed: what sharing saves.
     zero_pages : int
@@ -97,6 +103,36 @@ class TableRow(NamedTuple):
     cow_breaks: int
 
 
+class DivisionRow(NamedTuple):
+    """What one virtual machine, or all together, should have of the memory and has, at one moment.
+
+    Attributes
+    ----------
+    max_pages, min_pages : int
+        What it gets while there is enough, and what it gets in any case.
+    shares : int
+        Its entitlement relative to others.
+    target_pages : int
+        What it should have, by the policy.
+    resident_pages : int
+        Pages that have a machine page, shared ones in full.
+    active_pages : int
+        Pages in use by sampling; -1 if sampling is off.
+    balloon_pages, swapped_pages : int
+        Pages in its balloon, and in the server's swap file.
+    """
+
+    name: str
+    max_pages: int
+    min_pages: int
+    shares: int
+    target_pages: int
+    resident_pages: int
+    active_pages: int
+    balloon_pages: int
+    swapped_pages: int
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """Everything a run observed.
@@ -108,8 +144,9 @@ class Recording:
     host, census : mapping of name to array, shape (samples,)
         `Host.stats` and `Host.census` at each sample; whole pages and counts.
     vms : mapping of name to array, shape (samples, VMs)
-        The numeric columns of `Host.vms` at each sample, and ``stalled_s``, the seconds for which
-        the VM's workload had stood still for want of memory.
+        The numeric columns of `Host.vms` at each sample, -1 or NaN while the VM is powered off; and
+        ``stalled_s``, the seconds for which the VM's workload had stood still for want of memory,
+        ``blocked_s`` of them because it was blocked.
     vm_names : sequence of str
         Names of the VMs in power-on order.
     scenario, seed, version
@@ -164,8 +201,56 @@ class Recording:
             int(self.census["reclaimed_pages"][at]),
         )
 
+    @property
+    def is_divided(self) -> bool:
+        """Whether memory was ever short, so that it had to be divided.
+
+        That is: a target was below its max, the free state was not high, or pages were in balloons
+        or swapped out.
+        """
+        if "free_state" not in self.host or any(name not in self.vms for name in _DIVISION):
+            return False
+        short = self.vms["target_pages"] < self.vms["max_pages"]
+        taken = (self.vms["balloon_pages"] > 0) | (self.vms["swapped_pages"] > 0)
+        return bool(short.any() or taken.any() or (self.host["free_state"] > 0).any())
+
+    def is_on(self, sample: int = -1) -> NDArray[np.bool_]:
+        """Which virtual machines are powered on at one sample, shape (VMs,)."""
+        on: NDArray[np.bool_] = self.vms["max_pages"][sample] >= 0
+        return on
+
+    def state_s(self) -> dict[str, float]:
+        """Virtual seconds in each free state that occurred, as the samples saw it."""
+        states = self.host["free_state"][1:]
+        spans = np.diff(self.time_s)
+        seconds = {name: float(spans[states == number].sum()) for number, name in enumerate(STATES)}
+        return {name: total for name, total in seconds.items() if total}
+
+    def division(self, sample: int = -1) -> tuple[DivisionRow, ...]:
+        """Who should have what, one row a virtual machine and one for all, at one sample.
+
+        Of a virtual machine that is powered off all numbers are 0. Empty if memory was never short
+        (`is_divided`).
+        """
+        if not self.is_divided:
+            return ()
+        fields = DivisionRow._fields[1:]
+        columns = {name: self.vms[_COLUMNS.get(name, name)][sample] for name in fields}
+        on = self.is_on(sample)
+        rows = [
+            DivisionRow(name, *(int(columns[field][at]) if on[at] else 0 for field in fields))
+            for at, name in enumerate(self.vm_names)
+        ]
+        sampled = bool((columns["active_pages"][on] >= 0).all())
+        sums = {field: sum(getattr(row, field) for row in rows) for field in fields}
+        sums["active_pages"] = sums["active_pages"] if sampled else -1
+        return (*rows, DivisionRow("host", **sums))
+
     def table(self, sample: int = -1) -> tuple[TableRow, ...]:
-        """One row a virtual machine and one for the host, at one sample (the last by default)."""
+        """One row a virtual machine and one for the host, at one sample (the last by default).
+
+        Of a virtual machine that is powered off all numbers are 0.
+        """
         rows = [self._vm_row(position, sample) for position in range(len(self.vm_names))]
         host = {name: int(column[sample]) for name, column in self.host.items()}
         whole = TableRow(
@@ -173,7 +258,7 @@ class Recording:
             host["machine_pages"],
             host["allocated_pages"],
             host["shared_pages"],
-            float(host["used_pages"]),
+            float(host["used_pages"] - host.get("overhead_pages", 0)),
             float(host["reclaimed_pages"]),
             host["zero_pages"],
             host["cow_breaks"],
@@ -237,6 +322,8 @@ class Recording:
         }
 
     def _vm_row(self, position: int, sample: int) -> TableRow:
+        if not self.is_on(sample)[position]:
+            return TableRow(self.vm_names[position], 0, 0, 0, 0.0, 0.0, 0, 0)
         vm = {name: column[sample, position] for name, column in self.vms.items()}
         return TableRow(
             self.vm_names[position],

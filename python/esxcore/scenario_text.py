@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -21,13 +22,21 @@ RULE = "scenario_rule"
 """Error type of rules between fields: their message is the whole truth and goes out as it is."""
 
 _LONGEST = 60
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def toml_key(key: str) -> str:
+    """A key as TOML writes it: in quotes if it is no plain word."""
+    return key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
 
 
 def toml_value(value: object) -> str:
     """A value as TOML writes it; a JSON string of printable characters is a TOML string."""
     if isinstance(value, dict):
-        pairs = (f"{key} = {toml_value(item)}" for key, item in value.items())
+        pairs = (f"{toml_key(key)} = {toml_value(item)}" for key, item in value.items())
         return f"{{ {', '.join(pairs)} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
@@ -94,7 +103,7 @@ def _place(loc: tuple[int | str, ...], data: Mapping[str, Any]) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     path = path.removeprefix(".")
     try:
-        name = data["vms"][loc[1]]["name"]
+        name = data[loc[0]][loc[1]][{"vms": "name", "events": "vm"}[loc[0]]]  # type: ignore[index]
     except (IndexError, KeyError, TypeError):  # neither need be there, nor be what it should be
         name = None
     return f"{path} (VM {abridged(name)})" if isinstance(name, str) else path

@@ -89,10 +89,23 @@ def from_empty(result: dict[str, Any]) -> None:
     assert 0 < guest["zero_pages"] == guest["shared_pages"]
 
 
+def overcommit(result: dict[str, Any]) -> None:
+    division = result["division"]
+    vms = {vm["name"]: vm for vm in division["vms"]}
+    assert vms["nginx"] == dict.fromkeys(vms["nginx"], 0) | {"name": "nginx"}  # gone
+    assert vms["sqlite"]["balloon_pages"] == 0 < vms["sqlite"]["swapped_pages"]
+    assert vms["py1"]["balloon_pages"] > 0
+    assert vms["redis"]["shares"] == 2 * vms["py1"]["shares"]
+    assert set(division["state_s"]) == {"high", "soft", "hard", "low"}
+    whole = division["host"]["resident_pages"] + 4 * 32 * 256  # with overhead
+    assert whole < 900 * 256 < 4 * 256 * 256
+
+
 SCENARIOS = {
     "identical_guests.toml": identical_guests,
     "tenants.toml": tenants,
     "from_empty.toml": from_empty,
+    "overcommit.toml": overcommit,
 }
 
 

@@ -35,6 +35,7 @@ def scenario(folder: Path, *contents: dict[str, Any] | None, **host: str) -> Sce
     ]
     tables = {
         "host": {"memory": "4MiB"} | host,
+        "policy": {"name": "none"},
         "vms": [{key: value for key, value in vm.items() if value is not None} for vm in vms],
         "run": {"duration": "3s"},
     }
@@ -97,6 +98,7 @@ def test_an_image_and_a_trace_share_zero_pages_only(images: Path) -> None:
 def test_the_image_gives_the_size_or_fits_into_it(images: Path) -> None:
     tables = {
         "host": {"memory": "4MiB"},
+        "policy": {"name": "none"},
         "vms": [{"name": "vm", "contents": WEB_RAW}],
         "run": {"duration": "1s"},
     }
@@ -127,6 +129,8 @@ def toml(contents: str, maximum: str = "64KiB") -> str:
     return f"""
 [host]
 memory = "4MiB"
+[policy]
+name = "none"
 [[vms]]
 name = "web"
 max = "{maximum}"

@@ -140,6 +140,8 @@ def test_a_starved_guest_is_spoken_of(folder: Path) -> None:
     starved = """
 [host]
 memory = "8MiB"
+[policy]
+name = "none"
 [[vms]]
 name = "guest"
 max = "256MiB"

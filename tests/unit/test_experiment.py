@@ -49,6 +49,7 @@ def scenario_in(folder: Path, **sections: Any) -> Scenario:
     """Two quiet twins on a host with room for both, scanned in four seconds."""
     data: dict[str, Any] = {
         "host": {"memory": "16MiB", "seed": 5},
+        "policy": {"name": "none"},
         "sharing": {"vm_rate": 256, "host_rate": 512},
         "vms": [
             {"name": name, "max": "4MiB", "contents": {"trace": "twins.npz", "vm": vm}}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from esxcore.errors import DataError
-from esxcore.recording import Recording, SharingPeak
-from recordings import MIB, small_recording
+from esxcore.recording import DivisionRow, Recording, SharingPeak
+from recordings import MIB, divided_recording, small_recording
 
 
 def test_the_table_has_a_row_for_each_vm_and_the_host() -> None:
@@ -95,3 +95,61 @@ def test_a_file_that_is_no_recording(tmp_path: Path, change: dict[str, Any], sai
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         small_recording().save(tmp_path / "none" / "r.npz")
+
+
+def test_who_should_have_what_and_has() -> None:
+    web, db, host = divided_recording().division()
+    assert web == DivisionRow(
+        "web", 16 * MIB, 8 * MIB, 160, 10 * MIB, 10 * MIB, 2 * MIB, 4 * MIB, 2 * MIB
+    )
+    assert db == DivisionRow("db", 16 * MIB, 4 * MIB, 100, 14 * MIB, 14 * MIB, 8 * MIB, 0, MIB)
+    assert host == DivisionRow(
+        "host", 32 * MIB, 12 * MIB, 260, 24 * MIB, 24 * MIB, 10 * MIB, 4 * MIB, 3 * MIB
+    )
+    assert divided_recording().state_s() == {"high": 60.0, "soft": 60.0}
+
+
+def test_who_is_powered_off_has_nothing() -> None:
+    recording = divided_recording()
+    assert recording.is_on(0).tolist() == [True, False]
+    web, db, host = recording.division(0)
+    assert db[1:] == (0,) * 8
+    assert host[1:] == web[1:]
+    assert recording.table(0)[1][1:] == (0,) * 7
+
+
+def test_without_sampling_nobody_knows_what_is_active() -> None:
+    vms = dict(divided_recording().vms) | {"active_pages": np.full((3, 2), -1)}
+    assert [row.active_pages for row in divided_recording(vms=vms).division()] == [-1, -1, -1]
+
+
+def test_overhead_is_consumed_by_no_vm() -> None:
+    assert divided_recording().table()[-1].consumed_pages == (27 - 2) * MIB
+
+
+@pytest.mark.parametrize(
+    ("shortage", "is_divided"),
+    [({}, False), ({"target_pages": 1}, True), ({"balloon_pages": -1}, True)],
+)
+def test_memory_is_divided_where_it_is_short(shortage: dict[str, int], is_divided: bool) -> None:
+    whole = divided_recording()
+    none = np.zeros((3, 2), np.int64)
+    vms = dict(whole.vms) | {
+        "target_pages": whole.vms["max_pages"],
+        "balloon_pages": none,
+        "swapped_pages": none,
+    }
+    for name, pages in shortage.items():
+        vms[name] = vms[name] - pages
+    host = dict(whole.host) | {"free_state": np.zeros(3, np.int64)}
+    assert divided_recording(vms=vms, host=host).is_divided == is_divided
+
+
+def test_a_bare_host_divides_nothing() -> None:
+    assert not small_recording().is_divided
+    host = dict(divided_recording().host) | {"free_state": np.full(3, -1)}
+    vms = dict(small_recording().vms) | {
+        name: small_recording().vms["max_pages"] * (name == "target_pages")
+        for name in ("target_pages", "balloon_pages", "swapped_pages")
+    }
+    assert small_recording(host=host, vms=vms).division() == ()

@@ -79,7 +79,12 @@ def test_defaults_are_the_papers() -> None:
     scenario = checked(
         '[host]\nmemory="1GiB"\n[[vms]]\nname="a"\nmax="16MiB"\n[run]\nduration="9s"\n'
     )
-    assert scenario.host.model_dump() == {"memory": "1GiB", "content": "tokens", "seed": 0}
+    assert scenario.host.model_dump(exclude_none=True) == {
+        "memory": "1GiB",
+        "content": "tokens",
+        "seed": 0,
+    }
+    assert (scenario.host.swap, scenario.policy.name, scenario.events) == (None, "esx2002", ())
     assert (scenario.sharing.vm_rate, scenario.sharing.host_rate) == (50, 200)
     assert (scenario.sharing.enabled, scenario.sharing.order) == (True, "permutation")
     assert scenario.sampling.model_dump() == {"pages": 100, "period": "30s"}

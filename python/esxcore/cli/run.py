@@ -22,7 +22,8 @@ from esxcore.cli.options import PATH, check_folder, mib_text, print_table
 
 if TYPE_CHECKING:
     from esxcore.experiment import Progress
-    from esxcore.recording import Recording
+    from esxcore.recording import DivisionRow, Recording
+    from esxcore.scenario import Scenario
 
 _PAGES_PER_MIB = 256
 
@@ -49,7 +50,9 @@ def command(scenario: Path | None, seed: int | None, out: Path, as_json: bool) -
 
     The example is five real Linux guests of 256 MiB (two Python jobs, Redis, SQLite, nginx) on one
     host, two of them at work. It prints how much memory sharing equal pages reclaimed and how near
-    that came to what the contents allow, and saves recording.npz and sharing.png.
+    that came to what the contents allow, and saves recording.npz and sharing.png. Where memory is
+    short and has to be divided, it also prints who should have how much and who has, and saves
+    division.png.
 
     \b
     Examples:
@@ -57,19 +60,31 @@ def command(scenario: Path | None, seed: int | None, out: Path, as_json: bool) -
       esxcore run my.toml --seed 11 --out results
       esxcore run my.toml --json | python -m json.tool
     """  # noqa: D301 - \b is how click is told not to wrap a block
-    from esxcore.experiment import run
     from esxcore.scenario import Scenario
 
     check_folder(out, f"--out {out}")
     loaded = Scenario.from_toml(scenario) if scenario else Scenario.builtin()
-    with _progress_bar() as progress:
-        recording = run(loaded, seed=seed, progress=progress)
+    recording = _run(loaded, seed)
     name = scenario.stem if scenario else "fleet_a"
     files = _save(recording, name, out)
     if as_json:
         click.echo(json.dumps(_summary(recording, name, files)))
     else:
         _print_report(recording, name, files)
+
+
+def _run(scenario: Scenario, seed: int | None) -> Recording:
+    """Lives through the scenario; what a policy of the user's raises becomes one line."""
+    from esxcore.experiment import policy_failure, run
+
+    try:
+        with _progress_bar() as progress:
+            return run(scenario, seed=seed, progress=progress)
+    except Exception as error:
+        failure = policy_failure(error)
+        if failure is None:
+            raise
+        raise click.ClickException(failure) from error
 
 
 @contextmanager
@@ -92,13 +107,17 @@ def _progress_bar() -> Iterator[Progress | None]:
 
 
 def _save(recording: Recording, name: str, out: Path) -> dict[str, Path]:
-    """Writes recording and picture, both or neither; their paths by what they are."""
+    """Writes recording and pictures, all or none; their paths by what they are."""
     os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
-    from esxcore.plot import draw, png_bytes
+    from esxcore.plot import draw, draw_division, png_bytes
 
-    title = f"Page sharing in {name}: {_described(recording)}"
-    contents = {"recording": recording.to_bytes(), "picture": png_bytes(draw(recording, title))}
+    described = f"{name}: {_described(recording)}"
+    picture = png_bytes(draw(recording, f"Page sharing in {described}"))
+    contents = {"recording": recording.to_bytes(), "picture": picture}
     files = {"recording": out / "recording.npz", "picture": out / "sharing.png"}
+    if recording.is_divided:
+        drawn = draw_division(recording, f"Memory divided in {described}")
+        contents["division"], files["division"] = png_bytes(drawn), out / "division.png"
     _write(out, {files[kind]: content for kind, content in contents.items()})
     return files
 
@@ -141,6 +160,7 @@ def _summary(recording: Recording, name: str, files: dict[str, Path]) -> dict[st
             row._asdict() | {"stalled_s": int(stalled)}
             for row, stalled in zip(vms, recording.vms["stalled_s"][-1], strict=True)
         ],
+        "division": _division(recording),
         "sharing": {
             "possible_pages": possible,
             "fraction": host.reclaimed_pages / possible if possible else None,
@@ -148,6 +168,21 @@ def _summary(recording: Recording, name: str, files: dict[str, Path]) -> dict[st
             "peak_time_s": peak.time_s if peak else None,
         },
         "files": {kind: str(path) for kind, path in files.items()},
+    }
+
+
+def _division(recording: Recording) -> dict[str, Any] | None:
+    """How memory was divided in the end, and how short it was; None if it never was."""
+    if not recording.is_divided:
+        return None
+    from esxcore.recording import STATES
+
+    *vms, host = recording.division()
+    return {
+        "free_state": STATES[int(recording.host["free_state"][-1])],
+        "state_s": recording.state_s(),
+        "host": host._asdict(),
+        "vms": [row._asdict() for row in vms],
     }
 
 
@@ -160,11 +195,54 @@ def _print_report(recording: Recording, name: str, files: dict[str, Path]) -> No
         last=1,
     )
     click.echo(_sharing_text(recording))
-    for vm, stalled in zip(recording.vm_names, recording.vms["stalled_s"][-1], strict=True):
-        if stalled:
-            click.echo(f"{vm} stood still for {_time_text(stalled)}: no machine page was free")
+    _print_division(recording)
+    for line in _stalls(recording):
+        click.echo(line)
     for kind, path in files.items():
         click.echo(f"{kind + ':':<10} {path}")
+
+
+def _print_division(recording: Recording) -> None:
+    """Who should have how much and who has, and the states of free memory, if it was short."""
+    rows = recording.division()
+    if not rows:
+        return
+    click.echo()
+    print_table(
+        "How memory is divided at the end, by the policy and in fact; sizes in MiB",
+        ["", "min", "max", "shares", "target", "resident", "active", "balloon", "swapped"],
+        [_division_cells(row, row.max_pages > 0) for row in rows],
+        last=1,
+    )
+    spans = recording.state_s().items()
+    told = ", ".join(f"{state} for {_time_text(seconds)}" for state, seconds in spans)
+    click.echo(f"Free memory was {told}.")
+
+
+def _division_cells(row: DivisionRow, is_on: bool) -> list[str]:
+    if not is_on:
+        return [row.name, *["off"] * 8]
+    parts = (row.target_pages, row.resident_pages, row.active_pages)
+    sizes = [mib_text(pages) if pages >= 0 else "-" for pages in parts]
+    out = [mib_text(pages) for pages in (row.balloon_pages, row.swapped_pages)]
+    return [
+        row.name,
+        mib_text(row.min_pages),
+        mib_text(row.max_pages),
+        f"{row.shares:,}",
+        *sizes,
+        *out,
+    ]
+
+
+def _stalls(recording: Recording) -> Iterator[str]:
+    """A line for each virtual machine that stood still: how long and why."""
+    stalled, blocked = (recording.vms[name][-1] for name in ("stalled_s", "blocked_s"))
+    for vm, whole, held in zip(recording.vm_names, stalled, blocked, strict=True):
+        if whole > held:
+            yield f"{vm} stood still for {_time_text(whole - held)}: no machine page was free"
+        if held:
+            yield f"{vm} was blocked for {_time_text(held)}: memory was low and it above its target"
 
 
 def _sharing_text(recording: Recording) -> str:

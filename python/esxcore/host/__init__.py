@@ -290,7 +290,8 @@ class Host(HostDivision):
 
         Every pick counts, also of a page that cannot be shared. Each cluster of up to 16 pages is
         taken of the virtual machine that hand scans have brought least far, so that on a fresh host
-        as many picks as there are pages are one pass over each. A pass over quiet guests finds all there is.
+        as many picks as there are pages are one pass over each. A pass over quiet guests finds all
+        there is.
 
         Parameters
         ----------

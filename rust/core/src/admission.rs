@@ -73,7 +73,8 @@ impl Allocation {
     /// What has to be reserved for it if its "physical" size is `pages`.
     #[must_use]
     pub fn reservation(&self, pages: u32) -> Reservation {
-        Reservation { min_pages: self.min_pages, pages, overhead_pages: self.overhead_pages }
+        let Self { min_pages, overhead_pages, .. } = *self;
+        Reservation { min_pages, pages, overhead_pages, swapped_pages: 0 }
     }
 }
 
@@ -124,6 +125,8 @@ pub struct Reservation {
     pub pages: u32,
     /// Memory it takes beyond its own.
     pub overhead_pages: u32,
+    /// Swap space that it has in use already, or is about to.
+    pub swapped_pages: u32,
 }
 
 impl Reservation {
@@ -134,10 +137,11 @@ impl Reservation {
     }
 
     /// Swap space for it: what it has beyond its min. A max below its size does not change that, since the size is
-    /// what the guest may come to use.
+    /// what the guest may come to use. One whose min was raised keeps the space that it fills already, until it has its
+    /// pages back.
     #[must_use]
     pub fn swap(&self) -> u64 {
-        u64::from(self.pages.saturating_sub(self.min_pages))
+        u64::from(self.pages.saturating_sub(self.min_pages).max(self.swapped_pages))
     }
 }
 
@@ -174,7 +178,7 @@ pub fn check(
     others: &[Reservation],
     capacity: &Capacity,
 ) -> Result<(), Error> {
-    let Reservation { min_pages, pages, overhead_pages } = *wanted;
+    let Reservation { min_pages, pages, overhead_pages, .. } = *wanted;
     let reserved: u64 = others.iter().map(Reservation::memory).sum();
     let unreserved_pages = capacity.memory().saturating_sub(reserved);
     if wanted.memory() > unreserved_pages {
@@ -235,7 +239,7 @@ mod tests {
             AllocationConfig { min_pages: Some(0), shares: Shares::Number(0), overhead_pages: Some(7) };
         let expected = Allocation { min_pages: 0, max_pages: 100, shares: 0, overhead_pages: 7 };
         assert_eq!(Allocation::new(100, &config), expected);
-        let expected = Reservation { min_pages: 0, pages: 200, overhead_pages: 7 };
+        let expected = Reservation { pages: 200, overhead_pages: 7, ..Reservation::default() };
         assert_eq!(Allocation::new(100, &config).reservation(200), expected);
     }
 
@@ -263,9 +267,9 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_is_unreserved() {
-        let others = [Reservation { min_pages: 1000, pages: 4000, overhead_pages: 400 }; 1];
+        let others = [Reservation { min_pages: 1000, pages: 4000, overhead_pages: 400, swapped_pages: 0 }; 1];
         let check = |min_pages, pages, overhead_pages| {
-            let wanted = Reservation { min_pages, pages, overhead_pages };
+            let wanted = Reservation { min_pages, pages, overhead_pages, swapped_pages: 0 };
             check("db", &wanted, &others, &SMALL).map_err(|error| error.to_string())
         };
         assert_eq!(check(7000, 9000, 1000), Ok(()), "exactly what is left of both");
@@ -281,7 +285,7 @@ mod tests {
     #[test]
     fn without_swap_space_nothing_is_overcommitted() {
         let dry = Capacity { swap_slots: 0, ..SMALL };
-        let all = Reservation { min_pages: 9000, pages: 9000, overhead_pages: 400 };
+        let all = Reservation { min_pages: 9000, pages: 9000, overhead_pages: 400, swapped_pages: 0 };
         assert_eq!(check("vm", &all, &[], &dry), Ok(()));
         assert!(check("vm", &Reservation { min_pages: 8999, ..all }, &[], &dry).is_err());
         let full = Capacity { kept_free_pages: 20_000, ..SMALL };
@@ -318,6 +322,7 @@ mod tests {
             min_pages: min.min(pages),
             pages,
             overhead_pages,
+            swapped_pages: 0,
         });
         prop_oneof![
             3 => size.prop_map(Event::On),

@@ -148,6 +148,12 @@ impl Usage {
         self.allocated.saturating_sub(self.target.min(self.max))
     }
 
+    /// What is left to be paged out at most: what neither came down otherwise nor is under way.
+    #[must_use]
+    pub fn left_to_page_out(&self) -> u32 {
+        self.need().saturating_sub(self.leaving)
+    }
+
     /// The balloon to ask for, if `granted` pages may be given back.
     fn balloon_target(&self, state: FreeState, granted: u32) -> u32 {
         if self.given_back() > 0 {

@@ -55,6 +55,17 @@ impl Host {
         }
     }
 
+    /// Refuses pages from `first` on that the virtual machine does not have.
+    pub(crate) fn check_range(&self, vm: VmId, first: Ppn, len: usize) -> Result<(), Error> {
+        let pages = self.memory.vm(vm).pmap().pages();
+        let end = u64::from(first.0) + len as u64;
+        if end <= u64::from(pages) {
+            return Ok(());
+        }
+        let ppn = i64::from(first.0.max(pages));
+        Err(Error::PageOutOfRange { vm: self.vm(vm).name.clone(), ppn, pages })
+    }
+
     /// The guest reads, or gives fresh content of its own to, each page in turn.
     ///
     /// # Errors
@@ -149,8 +160,12 @@ impl Host {
         }
         match entry.state() {
             State::Empty => self.with_room_within_limit(vm, |memory| memory.zero_fill(vm, ppn)),
-            State::Shared(_) => self.with_room(vm, |memory| memory.unshare(vm, ppn)),
-            State::Swapped(_) => self.with_room_within_limit(vm, |memory| memory.page_in(vm, ppn)),
+            State::Shared(_) => self.with_room(vm, |memory| match memory.entry(vm, ppn).state() {
+                State::Shared(_) => memory.unshare(vm, ppn),
+                // Room was made by paging out this very page.
+                _ => Ok(()),
+            }),
+            State::Swapped(_) => self.bring_back(vm, ppn),
             State::Ballooned => {
                 self.balloon.pop(&mut self.memory, vm);
                 Ok(())

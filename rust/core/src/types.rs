@@ -112,7 +112,7 @@ pub enum DriverHealth {
     Absent,
     /// It moves toward its target.
     Working,
-    /// It has not moved for three polls.
+    /// For three polls it has moved less than its target asked for and less than the protocol's least rate.
     Stalled,
 }
 

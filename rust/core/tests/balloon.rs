@@ -396,7 +396,11 @@ fn each_bad_driver_is_noticed_within_three_polls() {
             [Absent, Absent, Absent, Working, Working, Working, Working, Working, Working, Working],
             20,
         ),
-        (DriverConfig { max_rate: 2, ..plain }, [Working; 10], 15),
+        (
+            DriverConfig { max_rate: 2, ..plain },
+            [Working, Working, Working, Working, Working, Working, Working, Stalled, Stalled, Stalled],
+            15,
+        ),
         (
             DriverConfig { max_rate: 0, ..plain },
             [Working, Working, Stalled, Stalled, Stalled, Stalled, Stalled, Stalled, Stalled, Stalled],
@@ -404,7 +408,7 @@ fn each_bad_driver_is_noticed_within_three_polls() {
         ),
         (
             DriverConfig { limit_pages: 9, ..plain },
-            [Working, Working, Working, Working, Working, Working, Working, Working, Stalled, Stalled],
+            [Working, Working, Working, Working, Working, Working, Working, Stalled, Stalled, Stalled],
             9,
         ),
         (

@@ -136,7 +136,10 @@ impl Both {
             Op::Configure(_, min_pages) => {
                 let entitlement = Entitlement { max_pages: 9, min_pages: *min_pages, shares: 1 };
                 self.ledger.configured(self.now, serial, entitlement);
-                self.machine(serial).min_pages = *min_pages;
+                let machine = self.machine(serial);
+                machine.min_pages = *min_pages;
+                // What is in force keeps within the new bounds.
+                machine.target = machine.target.map(|target| target.max(*min_pages).min(9));
             }
             Op::Plan(_, balloon, blocked) => {
                 let action = Action { balloon_pages: *balloon, page_out_pages: 0, blocked: *blocked };

@@ -2,7 +2,6 @@
 
 use std::sync::Mutex;
 
-use esxcore_core::audit::audit;
 use esxcore_core::config::{HashPath, HostConfig, Salt, SamplingConfig, ScanOrder, SharingConfig};
 use esxcore_core::error::Error;
 use esxcore_core::host::Host as CoreHost;
@@ -249,7 +248,7 @@ impl Host {
 
     /// Checks all invariants.
     fn audit(&self, py: Python<'_>) -> PyResult<()> {
-        self.call(py, |host, signals| audit(host.memory(), &mut || signals.look()))
+        self.call(py, |host, signals| host.audit(&mut || signals.look()))
     }
 
     /// The state as one number, in hexadecimal.

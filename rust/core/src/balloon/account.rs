@@ -5,7 +5,7 @@ use std::fmt;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{BalloonCounts, PollReport};
-use crate::config::BALLOON_STALLED_POLLS;
+use crate::config::{BALLOON_SLEEP_MIN_RATE, BALLOON_STALLED_POLLS};
 use crate::types::{DriverHealth, Ppn};
 
 /// The host's account of one balloon.
@@ -67,15 +67,17 @@ impl Account {
 
     /// Notes a poll that began with a balloon of `before` pages.
     ///
-    /// A driver is stalled from the third poll in a row in which its balloon was not at the target and came no nearer,
-    /// until it does. Reaching a target that was moved to where the balloon already is proves nothing.
+    /// A driver is stalled from the third poll in a row in which its balloon came nearer to the target by less than what
+    /// was missing and less than the least rate of the protocol, [`BALLOON_SLEEP_MIN_RATE`]; until it keeps one of them.
+    /// Reaching a target that was moved to where the balloon already is proves nothing.
     pub fn judge(&mut self, before: u32, report: &PollReport) {
         self.counts.add(report);
         if !self.has_started {
             return;
         }
         let (was, is) = (before.abs_diff(self.target), self.size.abs_diff(self.target));
-        if is < was {
+        let moved = was.saturating_sub(is);
+        if moved > 0 && moved >= was.min(BALLOON_SLEEP_MIN_RATE) {
             self.idle_polls = 0;
         } else if is > 0 {
             self.idle_polls = (self.idle_polls + 1).min(BALLOON_STALLED_POLLS);
@@ -133,26 +135,32 @@ mod tests {
     }
 
     #[test]
-    fn three_polls_in_a_row_without_progress_make_a_driver_stalled() {
+    fn three_polls_in_a_row_that_are_too_slow_make_a_driver_stalled() {
         use DriverHealth::{Stalled, Working};
-        let table: [(&[(u32, u32)], DriverHealth); 13] = [
+        let table: [(&[(u32, u32)], DriverHealth); 18] = [
             (&[], Working),
             (&[(9, 0), (9, 0)], Working),
             (&[(9, 0), (9, 0), (9, 0)], Stalled),
-            (&[(9, 5), (9, 5), (9, 5)], Working),
-            (&[(9, 5), (9, 5), (9, 5), (9, 5)], Stalled),
-            // Progress of a page, either way, is progress; going away from the target is none.
-            (&[(9, 0), (9, 0), (9, 1), (9, 1), (9, 1)], Working),
-            (&[(9, 5), (2, 5), (2, 5), (2, 4)], Working),
-            (&[(9, 5), (2, 5), (2, 5), (2, 6)], Stalled),
+            (&[(9, 9), (12, 9), (12, 9)], Working),
+            (&[(9, 9), (12, 9), (12, 9), (12, 9)], Stalled),
+            // All that is missing is progress, either way; a part of it is too slow, and going away is none.
+            (&[(9, 0), (9, 0), (9, 9)], Working),
+            (&[(9, 0), (9, 0), (9, 8)], Stalled),
+            (&[(9, 5), (9, 6), (9, 7)], Stalled),
+            (&[(9, 9), (2, 9), (2, 9), (2, 2)], Working),
+            (&[(9, 9), (2, 9), (2, 9), (2, 10)], Stalled),
+            // Of more the least rate of the protocol will do, a page less will not.
+            (&[(9000, 0), (9000, 0), (9000, 512), (9000, 1023), (9000, 1024)], Working),
+            (&[(9000, 0), (9000, 0), (9000, 511)], Stalled),
+            (&[(9000, 511), (9000, 1022), (9000, 1533), (9000, 2045)], Working),
             // A row is broken by being where one should be.
             (&[(9, 0), (9, 0), (0, 0), (9, 0), (9, 0)], Working),
             // Who was stalled moves before it is taken to work again.
             (&[(9, 0), (9, 0), (9, 0), (0, 0), (0, 0)], Stalled),
-            (&[(9, 0), (9, 0), (9, 0), (9, 1)], Working),
+            (&[(9, 0), (9, 0), (9, 0), (9, 9)], Working),
             (&[(9, 5), (9, 5), (9, 5), (9, 5), (0, 0)], Working),
-            // A target that runs away from a driver that follows.
-            (&[(9, 5), (20, 6), (40, 7), (80, 8), (160, 9)], Working),
+            // A target that runs away from a driver that does not keep up.
+            (&[(9, 5), (20, 6), (40, 7)], Stalled),
         ];
         for (polls, expected) in table {
             assert_eq!(health(polls), expected, "{polls:?}");

@@ -67,6 +67,11 @@ impl BalanceConfig {
             let (value, expected) = ("0 s".into(), "at least one second".into());
             return Err(Error::Setting { what: "balance_period", value, expected });
         }
+        if self.swap_out_rate == 0 {
+            // A virtual machine that is held up could not come down to its target.
+            let (value, expected) = ("0 pages a second".into(), "at least one page a second".into());
+            return Err(Error::Setting { what: "swap_out_rate", value, expected });
+        }
         self.thresholds.check()?;
         self.balloon.check()?;
         self.ledger.check()

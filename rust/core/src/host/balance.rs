@@ -12,7 +12,7 @@ use crate::ledger::{Cause, Ledger};
 use crate::policy::{AllocationPolicy, HostView, MinFunding, Targets};
 use crate::reclaim::{self, Action, Thresholds, Usage};
 use crate::sample::Clock;
-use crate::types::{DriverHealth, FreeState};
+use crate::types::{DriverHealth, FreeState, VmId};
 
 /// How a host divides its memory.
 #[derive(Clone, Debug)]
@@ -63,9 +63,9 @@ impl Host {
             |number: fn(&Self, &Vm) -> u32| self.vms.iter().map(|vm| number(self, vm)).collect::<Vec<u32>>();
         let elapsed_s = (self.now_ns() - balance.asked_ns) / TICK_NS;
         let allocated_pages = column(Self::charged_pages);
-        let allocated: u64 = allocated_pages.iter().map(|pages| u64::from(*pages)).sum();
         let free_pages = self.free_pages();
         let high = u64::from(balance.thresholds.of(FreeState::High));
+        let in_use = self.in_use(&allocated_pages);
         Ok(HostView {
             names: self.vms.iter().map(|vm| vm.name.clone()).collect(),
             shares: self.vms.iter().map(|vm| u64::from(vm.allocation.shares)).collect(),
@@ -90,7 +90,7 @@ impl Host {
                 .map(|vm| self.balloon.health(vm.id) == DriverHealth::Working)
                 .collect(),
             machine_pages: self.memory.machine().pages(),
-            available_pages: (allocated + u64::from(free_pages)).saturating_sub(high),
+            available_pages: (in_use + u64::from(free_pages)).saturating_sub(high),
             free_pages,
             free_state: balance.state,
             now_s: self.now_ns() as f64 / TICK_NS as f64,
@@ -199,6 +199,23 @@ impl Host {
             Some(SharedCharge::Fraction) => self.consumed(vm.id).round() as u32,
             Some(SharedCharge::Full) | None => memory.resident(),
         }
+    }
+
+    /// What virtual machines are charged for together. Where shared pages count in part that is the machine pages they
+    /// have, whatever was lost in rounding each.
+    fn in_use(&self, charged: &[u32]) -> u64 {
+        match self.config.balance.as_ref().map(|rules| rules.shared_charge) {
+            Some(SharedCharge::Fraction) => {
+                let overhead: u32 = self.vms.iter().map(|vm| self.memory.vm(vm.id).overhead_pages()).sum();
+                u64::from(self.memory.machine().pages() - self.free_pages() - overhead)
+            }
+            Some(SharedCharge::Full) | None => charged.iter().map(|pages| u64::from(*pages)).sum(),
+        }
+    }
+
+    /// Pages that are still to be paged out of a virtual machine, after what its balloon has just delivered.
+    pub(crate) fn left_to_page_out(&self, id: VmId) -> u32 {
+        self.usage(self.vm(id)).left_to_page_out()
     }
 
     /// Pages in use by the estimate of sampling; without sampling, all that are resident.

@@ -3,6 +3,7 @@
 //! Calls that may take long do a part and say whether they are done (`commit_some`, `advance_some`) or call a pulse, so
 //! that a caller can look up between the parts. Time is virtual: mechanisms act at whole seconds of it.
 
+mod audit;
 mod balance;
 mod power;
 mod record;

@@ -128,13 +128,15 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongContentKind`], [`Error::TokenOutOfRange`], [`Error::WrongState`], [`Error::OutOfMachineMemory`];
+    /// [`Error::WrongContentKind`], [`Error::TokenOutOfRange`], [`Error::PageOutOfRange`]: nothing is loaded.
+    /// [`Error::WrongState`], [`Error::OutOfMachineMemory`], [`Error::SwapFull`] of one above its max;
     /// pages before the one that failed are loaded.
     pub fn load(&mut self, vm: VmId, first: Ppn, contents: PageBatch<'_>) -> Result<(), Error> {
         self.check_contents(contents)?;
+        self.check_range(vm, first, contents.len())?;
         for (index, ppn) in (0..contents.len()).zip(first.0..) {
             let page = contents.page(index);
-            self.with_room(vm, |memory| memory.load(vm, Ppn(ppn), page))?;
+            self.with_room_within_limit(vm, |memory| memory.load(vm, Ppn(ppn), page))?;
         }
         Ok(())
     }
@@ -142,7 +144,7 @@ impl Host {
     /// Powers off a virtual machine; all its pages are freed. Cost: one visit of each page.
     pub fn power_off(&mut self, vm: VmId) {
         self.begin_power_off(vm);
-        while !self.power_off_some(u32::MAX) {}
+        self.finish_power_offs();
     }
 
     /// Powers off a virtual machine: it is gone, but its pages are still to be freed.
@@ -161,7 +163,13 @@ impl Host {
         self.leaving.is_empty()
     }
 
-    /// Takes the last power-on back, as if it had not been.
+    /// Frees what virtual machines that are gone have left.
+    pub(crate) fn finish_power_offs(&mut self) {
+        while !self.power_off_some(u32::MAX) {}
+    }
+
+    /// Takes the last power-on back, as if it had not been. But what others gave for its overhead they have given, and
+    /// where memory is divided the policy is asked at the next tick.
     pub fn cancel_power_on(&mut self, vm: VmId) {
         self.forget(vm);
         self.next_domain = self.next_domain.min(self.memory.vm(vm).domain().max(1));
@@ -190,7 +198,7 @@ impl Host {
         };
         allocation.check(vm.pages)?;
         if self.balance.is_some() {
-            self.admit(&vm.name, &allocation.reservation(vm.pages), Some(id))?;
+            self.admit(&vm.name, &self.reservation(id, &allocation, vm.pages), Some(id))?;
         }
         if changes.balloon_limit.is_some() {
             self.balloon.set_cap(id, changes.balloon_limit);
@@ -226,6 +234,7 @@ impl Host {
         });
         self.powered_on += 1;
         self.record_power_on(id);
+        self.note_free();
         self.call_for(Cause::PowerOn);
     }
 
@@ -249,16 +258,27 @@ impl Host {
         Allocation::new(vm.max_pages, &AllocationConfig { overhead_pages, ..vm.allocation.clone() })
     }
 
+    /// What has to be reserved for a virtual machine that runs. One whose min was raised since may have more in the swap
+    /// file than a new one would need room for there, or be about to.
+    pub(super) fn reservation(&self, id: VmId, allocation: &Allocation, pages: u32) -> Reservation {
+        let memory = self.memory.vm(id);
+        let swapped_pages = memory.swapped() + memory.leaving();
+        Reservation { swapped_pages, ..allocation.reservation(pages) }
+    }
+
     /// Refuses what does not fit beside what all others, but the one it is in place of, are guaranteed.
     fn admit(&self, name: &str, new: &Reservation, instead_of: Option<VmId>) -> Result<(), Error> {
         let others = self.vms.iter().filter(|vm| Some(vm.id) != instead_of);
-        let others: Vec<Reservation> = others.map(|vm| vm.allocation.reservation(vm.pages)).collect();
+        let others: Vec<Reservation> =
+            others.map(|vm| self.reservation(vm.id, &vm.allocation, vm.pages)).collect();
         admission::check(name, new, &others, &self.capacity())
     }
 
     /// Takes machine pages for the server's own needs; where memory is divided, others make room for them.
     fn pin_overhead(&mut self, id: VmId, pages: u32) -> Result<(), Error> {
-        while self.free_pages() < pages && self.make_room(id) {}
+        if self.free_pages() < pages {
+            self.make_room(id, pages);
+        }
         self.memory.pin_overhead(id, pages)
     }
 

@@ -122,6 +122,8 @@ impl Host {
             }
             Due::Poll(vm) => Ok(self.poll(vm)),
             Due::PageOut(vm, pages) => {
+                // What its balloon has delivered in this second need not be paged out as well.
+                let pages = pages.min(self.left_to_page_out(vm));
                 // Parts of one size, whoever asks: what is chosen must not depend on it.
                 let now = pages.min(PAGE_OUT_PART);
                 self.begin_page_out(vm, now);
@@ -161,6 +163,7 @@ impl Host {
             return false;
         };
         self.time.now_ns = ns;
+        self.finish_power_offs();
         self.vms.iter_mut().for_each(|vm| vm.stalled_s += u64::from(vm.blocked || vm.waits));
         let vms: Vec<VmId> = self.vms.iter().map(|vm| vm.id).collect();
         let turns = vms.iter().filter_map(|vm| self.sampler.tick(*vm).map(|pages| Due::Samples(*vm, pages)));

@@ -60,6 +60,15 @@ impl VmSituation {
         self.target.as_ref().map(|target| target.row.target_pages)
     }
 
+    /// Another entitlement holds a target within its bounds, until there is another decision.
+    fn entitle(&mut self, entitlement: Entitlement) {
+        self.entitlement = entitlement;
+        if let Some(target) = &mut self.target {
+            let pages = &mut target.row.target_pages;
+            *pages = (*pages).max(entitlement.min_pages).min(entitlement.max_pages);
+        }
+    }
+
     fn decide(&mut self, decision: &Decision, row: Row) {
         match &mut self.target {
             Some(target) if target.row.target_pages == row.target_pages => {
@@ -122,7 +131,7 @@ impl Situation {
         match &record.event {
             Event::Came(newcomer) => self.come(newcomer),
             Event::Went { serial } => self.go(*serial),
-            Event::Configured { serial, entitlement } => self.expect(*serial).entitlement = *entitlement,
+            Event::Configured { serial, entitlement } => self.expect(*serial).entitle(*entitlement),
             Event::State { to, .. } => (self.state, self.state_since_ns) = (*to, record.time_ns),
             Event::Decided(decision) => (self.decision, self.failure) = (Some(decision.clone()), None),
             Event::Target { row, .. } => self.decide(*row),

@@ -1,0 +1,140 @@
+"""Experiments: a scenario lived through, second by second, and recorded.
+
+`run` checks every data file the scenario names, powers the virtual machines on, and then for each
+second of virtual time lets the workloads touch their pages, advances the host (whose scanner looks
+for equal pages at its rates, paper section 4.3), and samples what there is to see. One seed gives
+one recording, to the byte.
+
+Neighbours: `esxcore.experiment.plans` opens the data files, `policies` finds and makes the policy,
+`course` lets things happen at their second, `samples` records. It composes scenario, contents,
+workload, policy and host; commands and scripts call it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+
+from esxcore.config import whole_number
+from esxcore.errors import ArgumentTypeError, ConfigError
+from esxcore.experiment.course import Course
+from esxcore.experiment.plans import open_plans
+from esxcore.experiment.policies import policy_failure
+from esxcore.experiment.samples import Samples
+from esxcore.host import Host
+from esxcore.recording import Recording
+from esxcore.scenario import SEED_LIMIT, Scenario
+from esxcore.workload import Workload
+
+__all__ = ["Progress", "build_host", "policy_failure", "run"]
+
+Progress = Callable[[int, int], None]
+"""Called after each virtual second with the seconds done and the seconds in all."""
+
+
+def run(
+    scenario: Scenario,
+    *,
+    seed: int | None = None,
+    workloads: Mapping[str, Workload] | None = None,
+    progress: Progress | None = None,
+) -> Recording:
+    """Runs a scenario and records it.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What to run.
+    seed : int, optional
+        Used in place of the scenario's own.
+    workloads : mapping of str to Workload, optional
+        Workloads written in Python by name of virtual machine; each takes the place of the
+        scenario's.
+    progress : callable, optional
+        Called as ``progress(done_s, total_s)`` after each virtual second.
+
+    Returns
+    -------
+    Recording
+        Samples from second 0, before anything happened, to the last second.
+
+    Raises
+    ------
+    ScenarioError
+        If the scenario and its data files contradict each other, or the virtual machines do not fit
+        the host or the system running esxcore (the cause is a `NotAdmittedError`, an
+        `OutOfMachineMemoryError` or a `RealMemoryError`), or a change is refused when it is due. A
+        guest that finds no free page later on, or is blocked, stands still instead, and the
+        recording says for how long.
+    DataError
+        If a data file is missing or corrupt.
+    Exception
+        What a policy raised, whole, with a note that names the policy and the time; a `PolicyError`
+        if it was its answer that was wrong.
+
+    Examples
+    --------
+    >>> scenario = Scenario.from_mapping(
+    ...     {
+    ...         "host": {"memory": "64MiB"},
+    ...         "vms": [{"name": "web", "max": "16MiB"}],
+    ...         "run": {"duration": "5s"},
+    ...     }
+    ... )
+    >>> run(scenario).time_s.tolist()
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    """
+    seed = _seed(scenario, seed)
+    course = _course(scenario, seed, dict(workloads or {}))
+    samples = Samples(course)
+    samples.take()
+    duration, sample = scenario.run.duration_s, scenario.run.sample_s
+    for second in range(1, duration + 1):
+        course.live_one_second()
+        course.happen(second)
+        if second % sample == 0 or second == duration:
+            samples.take()
+        if progress is not None:
+            progress(second, duration)
+    return samples.recording(scenario, seed)
+
+
+def build_host(scenario: Scenario, *, seed: int | None = None) -> Host:
+    """The host of a scenario as it is at second 0, for experiments by hand.
+
+    Raises
+    ------
+    ScenarioError, DataError
+        As `run` does.
+    """
+    return _course(scenario, _seed(scenario, seed), {}).host
+
+
+def _course(scenario: Scenario, seed: int, workloads: dict[str, Workload]) -> Course:
+    """The course of a scenario, at second 0."""
+    plans = open_plans(scenario)
+    _check_workloads(workloads, scenario.vm_names())
+    course = Course(scenario, plans, seed, workloads)
+    course.happen(0)
+    return course
+
+
+def _seed(scenario: Scenario, seed: int | None) -> int:
+    if seed is None:
+        return scenario.host.seed
+    seed = whole_number(seed, "seed")
+    if not 0 <= seed < SEED_LIMIT:
+        raise ConfigError(f"seed: {seed}; expected 0 to 2**128 - 1")
+    return seed
+
+
+def _check_workloads(workloads: Mapping[str, Workload], names: tuple[str, ...]) -> None:
+    for name, workload in workloads.items():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
+            raise ConfigError(f"workloads: no virtual machine {name!r}; {hint}")
+        if not isinstance(workload, Workload):
+            raise ArgumentTypeError(
+                f"workloads[{name!r}]: {type(workload).__name__} has no method accesses(second)"
+            )

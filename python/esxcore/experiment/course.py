@@ -1,0 +1,240 @@
+"""The course of a run: virtual machines come, live and go, and what a scenario changes meanwhile.
+
+At a second of virtual time those virtual machines go first whose time is up, then others come in
+the order of the scenario, then its events happen, in its order too. What is sampled at that second
+is what is so after all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from esxcore.errors import (
+    ConfigError,
+    NotAdmittedError,
+    OutOfMachineMemoryError,
+    RealMemoryError,
+    ScenarioError,
+)
+from esxcore.experiment.plans import Plan
+from esxcore.experiment.policies import blame, make_policy
+from esxcore.host import Host
+from esxcore.images import contents_reader
+from esxcore.policy import Policy
+from esxcore.reports import BalloonDriver
+from esxcore.scenario import NEVER, PolicySection, Scenario, VmSection, is_nothing
+from esxcore.scenario_text import abridged
+from esxcore.vm import Vm
+from esxcore.workload import Workload
+
+
+@dataclass
+class Guest:
+    """A virtual machine of the scenario, its workload and its clock, which may stand still."""
+
+    workload: Workload | None
+    vm: Vm | None = None
+    second: int = 0
+    stalled_s: int = 0
+    blocked_s: int = 0
+    waiting: list[tuple[NDArray[Any], bool]] = field(default_factory=list)
+
+    def live_one_second(self) -> None:
+        """Touches the pages of the guest's next second, or goes on with those it was stopped in."""
+        if self.workload is None or self.vm is None:
+            return
+        if not self.waiting:
+            reads, writes = self.workload.accesses(self.second)
+            self.waiting = [(reads, False), (writes, True)]
+        while self.waiting:
+            ppns, write = self.waiting[0]
+            report = self.vm.touch(ppns, write=write)
+            if report.stopped is not None:
+                self.waiting[0] = (ppns[report.done :], write)
+                self.stalled_s += 1
+                self.blocked_s += report.stopped == "blocked"
+                return
+            del self.waiting[0]
+        self.second += 1
+
+
+class Course:
+    """A host and its guests, and what becomes of them second by second.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What happens when.
+    plans : list of Plan
+        Its sections of virtual machines with their data.
+    seed : int
+        What everything random comes from.
+    workloads : mapping of str to Workload
+        Workloads that take the place of the scenario's, by name of virtual machine.
+
+    Raises
+    ------
+    ScenarioError
+        If a policy of the scenario is none.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        plans: list[Plan],
+        seed: int,
+        workloads: Mapping[str, Workload],
+    ) -> None:
+        self._scenario = scenario
+        self._policy = scenario.policy
+        self._policies = _policies(scenario)
+        bare = scenario.policy.is_bare
+        policy = None if bare else make_policy(scenario, "policy", scenario.policy)
+        self.host = _host(scenario, seed, policy)
+        self._plans = plans
+        self._contents_of = contents_reader([plan.source for plan in plans], scenario.host.content)
+        self.guests = {
+            name: Guest(workloads.get(name, plan.activity))
+            for plan in plans
+            for name in plan.section.names()
+        }
+
+    def live_one_second(self) -> None:
+        """Guests touch their pages, then a second of virtual time passes."""
+        for guest in self.guests.values():
+            guest.live_one_second()
+        try:
+            self.host.advance(1)
+        except Exception as error:
+            blame(error, self._policy.name, self.host.now)
+            raise
+
+    def happen(self, second: int) -> None:
+        """Lets happen what the scenario has for that second.
+
+        Raises
+        ------
+        ScenarioError
+            If a virtual machine is not admitted or finds no room, or a change is refused.
+        """
+        for plan in self._plans:
+            if plan.section.stop_s == second:
+                self._power_off(plan.section)
+        for position, plan in enumerate(self._plans):
+            if plan.section.start_s == second:
+                self._power_on(position, plan)
+        for position, event in enumerate(self._scenario.events):
+            if event.at_s == second:
+                self._change(position)
+
+    def _power_off(self, section: VmSection) -> None:
+        for name in section.names():
+            guest = self.guests[name]
+            if guest.vm is not None:
+                guest.vm.power_off()
+            guest.vm = None
+
+    def _power_on(self, position: int, plan: Plan) -> None:
+        section, contents = plan.section, self._contents_of(plan.source)
+        for name in section.names():
+            try:
+                self.guests[name].vm = self.host.power_on(
+                    name, max=section.max, contents=contents, **_settings(section)
+                )
+            except (NotAdmittedError, OutOfMachineMemoryError, RealMemoryError) as error:
+                raise _no_room(self._scenario, position, name, error) from error
+            except ConfigError as error:
+                problem = f"vms[{position}] (VM {abridged(name)}): {error}"
+                raise self._scenario.refusal(problem) from error
+
+    def _change(self, position: int) -> None:
+        """Does what an event says; one about the policy has had it made before the run."""
+        event = self._scenario.events[position]
+        if event.vm is None:
+            self._policy, self.host.policy = self._policies[position]
+            return
+        changes = {key: _in_pages(value) for key, value in event.changes.items()}
+        try:
+            self.host.configure(event.vm, **changes)
+        except ConfigError as error:
+            problem = f"events[{position}] (VM {abridged(event.vm)}) at {event.at}: {error}"
+            raise self._scenario.refusal(problem) from error
+
+
+def _policies(scenario: Scenario) -> dict[int, tuple[PolicySection, Policy]]:
+    """The policy after each event that changes it, by the position of the event."""
+    made: dict[int, tuple[PolicySection, Policy]] = {}
+    section = scenario.policy
+    in_time = sorted(enumerate(scenario.events), key=lambda numbered: numbered[1].at_s)
+    for position, event in in_time:
+        if event.policy_change is not None:
+            section = section.changed(event.policy_change)
+            # The short form has its parameter in the event itself.
+            field_name = f"events[{position}]" + (".policy" if event.policy else "")
+            made[position] = section, make_policy(scenario, field_name, section)
+    return made
+
+
+def _host(scenario: Scenario, seed: int, policy: Policy | None) -> Host:
+    sharing = scenario.sharing
+    return Host(
+        memory=scenario.host.memory,
+        seed=seed,
+        content=scenario.host.content,
+        sharing=sharing.enabled,
+        scan_order=sharing.order,
+        scan_vm_rate=sharing.vm_rate,
+        scan_host_rate=sharing.host_rate,
+        salt=sharing.salt,
+        sample_pages=scenario.sampling.pages,
+        sample_period=scenario.sampling.period,
+        swap=scenario.host.swap,
+        policy=policy,
+        **scenario.reclaim.model_dump(),
+    )
+
+
+def _settings(section: VmSection) -> dict[str, Any]:
+    """What `Host.power_on` takes beyond size and contents; what is not given is left out."""
+    keys = ("min", "shares", "balloon_limit", "overhead", "salt")
+    given = {key: _in_pages(value) for key in keys if (value := getattr(section, key)) is not None}
+    driver = section.driver
+    if driver is not None:
+        given["driver"] = BalloonDriver(
+            start=None if driver.start == NEVER else driver.start,
+            max_rate=driver.max_rate,
+            limit=_in_pages(driver.limit),
+            stuck_at=driver.stuck_at,
+        )
+    return given
+
+
+def _in_pages(value: Any) -> Any:
+    """No size at all as a number of pages; everything else is understood as it stands."""
+    return 0 if isinstance(value, str) and is_nothing(value) else value
+
+
+def _no_room(
+    scenario: Scenario, position: int, name: str, error: NotAdmittedError | MemoryError
+) -> ScenarioError:
+    """The field that is to blame for a virtual machine that cannot be powered on."""
+    section, by = scenario.vms[position], f"VM {abridged(name)}: {error}"
+    if isinstance(error, OutOfMachineMemoryError):
+        expected = f"room for the contents of vms[{position}] ({by})"
+        return scenario.error("host.memory", scenario.host.memory, expected)
+    if isinstance(error, NotAdmittedError) and "swap space" in str(error):
+        swap = scenario.host.swap or scenario.host.memory  # as large as memory if it is not given
+        return scenario.error("host.swap", swap, f"room for what is promised ({error})")
+    key, expected = (
+        ("contents" if section.max is None else "max"),
+        "what this system has memory for",
+    )
+    if isinstance(error, NotAdmittedError):
+        key = key if section.min is None else "min"
+        expected, by = f"what the host can promise at {section.start}", str(error)
+    value = section.model_dump(exclude_none=True)[key]
+    return scenario.error(f"vms[{position}].{key}", value, f"{expected} ({by})")

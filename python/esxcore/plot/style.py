@@ -1,0 +1,87 @@
+"""What all pictures have in common: colours, axes over virtual time, text that is only text."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+Corner = Literal["best", "upper left"]
+MIB_PER_PAGE = 4096 / 2**20
+# The palette of Okabe and Ito, which people with any kind of colour blindness can tell apart.
+SHARED, RECLAIMED, ZERO, POSSIBLE = "#0072B2", "#D55E00", "#009E73", "#000000"
+SKY, ORANGE, PURPLE = "#56B4E9", "#E69F00", "#CC79A7"
+LINE: dict[str, Any] = {"linewidth": 1.8}
+
+
+def png_bytes(figure: Figure, dpi: int = 150) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    with own_style(), warnings.catch_warnings():
+        # The font lacks some scripts; a box stands for such a character, and that is enough said.
+        warnings.filterwarnings("ignore", "(Glyph|Matplotlib currently does not support)")
+        figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def new_axes(ax: Axes | None) -> Axes:
+    """The axes given, or those of a new figure."""
+    return Figure(figsize=(9, 4), layout="constrained").subplots() if ax is None else ax
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Matplotlib's own defaults while the block runs, in place of the user's matplotlibrc."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", matplotlib.MatplotlibDeprecationWarning)
+        defaults = dict(matplotlib.rcParamsDefault)
+    defaults.pop("backend", None)  # the one setting that rc_context would not put back
+    with matplotlib.rc_context(defaults):
+        yield
+
+
+def drawable(text: str) -> str:
+    """The text with a mark for each character that no font can show, such as a stray byte."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
+def finish(ax: Axes, minutes: NDArray[np.float64], drawn: list[Artist], corner: Corner) -> None:
+    """Gives axes over virtual time their labels and a legend of what was drawn."""
+    over_time(ax, minutes)
+    add_legend(ax, drawn, loc=corner)
+
+
+def over_time(ax: Axes, minutes: NDArray[np.float64]) -> None:
+    """Gives axes over virtual time their label, limits and grid."""
+    ax.set_xlabel("virtual time (minutes)")
+    ax.set_xlim(0, max(float(minutes[-1]), 1 / 60))
+    ax.grid(visible=True, color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def add_legend(ax: Axes, drawn: list[Artist], **where: Any) -> None:
+    """A legend of what was on the axes before, and of what was drawn now."""
+    handles = [artist for artist in ax.get_legend_handles_labels()[0] if artist not in drawn]
+    handles += drawn
+    if not handles:
+        return
+    # Numbers first: matplotlib leaves out labels that begin with "_", and reads "$" as mathematics.
+    places = [str(place) for place in range(len(handles))]
+    legend = ax.legend(handles, places, frameon=False, fontsize=9, **where)
+    for text, artist in zip(legend.get_texts(), handles, strict=True):
+        text.set_parse_math(False)
+        text.set_text(drawable(str(artist.get_label())))
