@@ -26,6 +26,14 @@ def size(pages: int) -> str:
     return f"{4 * pages}KiB"
 
 
+def dividing_host(kind: str = "tokens", **options: Any) -> esxcore.Host:
+    """100 pages, two VMs of 40 with min 20, 50 pages left to promise."""
+    host = esxcore.Host(memory=size(100), content=kind, **({"seed": 1} | options))
+    for name in ("web", "db"):
+        host.power_on(name, max=size(40), overhead=2)
+    return host
+
+
 def small_host(pages: int, kind: str = "tokens", **options: Any) -> esxcore.Host:
     options.setdefault("seed", 1)
     return esxcore.Host(memory=size(pages), content=kind, policy=None, **options)

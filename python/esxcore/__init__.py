@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from esxcore.experiment import run as run
     from esxcore.host import Host as Host
     from esxcore.policy import Equal as Equal
-    from esxcore.policy import HostView as HostView
     from esxcore.policy import MinFunding as MinFunding
     from esxcore.policy import Policy as Policy
     from esxcore.policy import Proportional as Proportional
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from esxcore.sampling import wilson_interval as wilson_interval
     from esxcore.scenario import Scenario as Scenario
     from esxcore.squeezed import Squeezed as Squeezed
+    from esxcore.view import HostView as HostView
     from esxcore.vm import Vm as Vm
     from esxcore.workload import Accesses as Accesses
     from esxcore.workload import Activity as Activity
@@ -94,7 +94,6 @@ _HOMES = {
     "host": ("Host",),
     "policy": (
         "Equal",
-        "HostView",
         "MinFunding",
         "Policy",
         "Proportional",
@@ -115,6 +114,7 @@ _HOMES = {
     ),
     "sampling": ("plan_samples", "sampling_error", "wilson_interval"),
     "scenario": ("Scenario",),
+    "view": ("HostView",),
     "vm": ("Vm",),
     "workload": ("Accesses", "Activity", "ActivityRecord", "Workload"),
 }

@@ -7,6 +7,7 @@ and what was expected.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex, TypeAlias
@@ -33,6 +34,8 @@ Size: TypeAlias = str | SupportsIndex
 
 Shares: TypeAlias = Literal["low", "normal", "high"] | int
 """Entitlement: so many for each MiB of max, or a number."""
+
+_NOTHING = re.compile(r"\s*0+(\.0+)?\s*(KiB|MiB|GiB|TiB)\s*")
 
 MEMINFO = Path("/proc/meminfo")
 _LONGEST_NAME = 255
@@ -238,7 +241,7 @@ def entitlement(shares: object) -> int | str:
 def page_count(value: object, what: str) -> int:
     """Pages, 0 included, given as a size with a unit or as whole pages."""
     if isinstance(value, str):
-        return parse_pages(value, what)
+        return 0 if _NOTHING.fullmatch(value) else parse_pages(value, what)
     number = whole_number(value, what, "a size such as '256MiB' or a whole number of pages")
     if not 0 <= number <= MAX_PAGES:
         raise ConfigError(f"{what}: {number} pages; expected 0 to {MAX_PAGES}")
@@ -260,7 +263,14 @@ def driver_settings(driver: BalloonDriver) -> tuple[int | None, int, int, int | 
 
 
 def _moment(value: object, what: str) -> int:
-    return 0 if value in (0, "0s") and value is not False else whole_seconds(value, what)
+    """Seconds after power-on, 0 included."""
+    if isinstance(value, str):
+        seconds = parse_duration(value, what)
+    else:
+        seconds = whole_number(value, what, "a duration such as '30s' or whole seconds")
+    if not 0 <= seconds <= _LONGEST_PERIOD or seconds != int(seconds):
+        raise ConfigError(f"{what}: {value!r}; expected 0 to {_LONGEST_PERIOD} whole seconds")
+    return int(seconds)
 
 
 def salt_name(salt: object) -> str:

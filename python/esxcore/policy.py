@@ -2,7 +2,8 @@
 
 A policy is an object with one method, ``targets(view)``: in goes a `HostView`, a value with a row a
 virtual machine, out come whole pages, a number for each. It may have a ``name``, and
-``may_overcommit = True`` if its targets may add up to more than there is. Those built in and those
+``may_overcommit = True`` if its targets may add up to more than there is; one that remembers
+anything has ``fork()``, for hosts that are forked. Those built in and those
 written in Python work alike wherever a policy is taken: `Host`, `Host.policy`, scenarios.
 
 A policy that thinks in weights rather than in pages ends in ``view.apportion(weights)``, which
@@ -21,12 +22,13 @@ from functools import partial
 from typing import Any, Protocol, SupportsIndex, TypeAlias, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from esxcore import _core
 from esxcore.arguments import column, in_range, real_number
 from esxcore.errors import ArgumentTypeError, ConfigError, PolicyError
 from esxcore.squeezed import Squeezed
+from esxcore.view import HostView
 
 WholeNumbers: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
 """A column: a list of integers or a 1-D array of an integer dtype, a number for each VM."""
@@ -35,105 +37,6 @@ CoreForm: TypeAlias = (
     "_core.Policy | tuple[str, Callable[[dict[str, Any]], NDArray[np.int64]], bool]"
 )
 """A policy as the core takes it: its own, or a name, a function and whether it overcommits."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HostView:
-    """A host as a policy sees it: columns with a row a virtual machine in power-on order.
-
-    A value: nothing in it changes later, and its arrays cannot be written to.
-
-    Attributes
-    ----------
-    names : list of str
-        Names of the virtual machines.
-    shares : array of int64
-        Entitlement relative to others (paper, section 5.1).
-    min_pages, max_pages : array of int64
-        What each gets in any case, and what it gets while there is enough (section 6.1).
-    allocated_pages : array of int64
-        Resident pages; shared ones in full, or in part if the host charges so.
-    active_pages : array of int64
-        Pages in use by sampling (section 5.3); all resident ones if sampling is off.
-    balloon_pages, swapped_pages : array of int64
-        Pages in the balloon (section 3.2) and in the server's swap file (section 3.3).
-    shared_pages : array of int64
-        Resident pages that stand on shared frames (section 4).
-    guest_free_pages, guest_available_pages : array of int64
-        What the guest says is free, and what it could free without harm; -1 if it says nothing.
-    swap_in_pages : array of int64
-        Pages brought back from the swap file since the policy was asked last.
-    stall_fraction : array of float64
-        Part of the time since then that the guest stood still for want of memory.
-    driver_ok : array of bool
-        Whether the balloon driver does what it is told.
-    machine_pages, free_pages : int
-        Machine memory, and what of it is free.
-    available_pages : int
-        Pages there are for all virtual machines together; targets add up to no more.
-    free_state : str
-        ``"high"``, ``"soft"``, ``"hard"`` or ``"low"`` (section 6.3).
-    now_s : float
-        Virtual time.
-    """
-
-    names: list[str]
-    shares: NDArray[np.int64]
-    min_pages: NDArray[np.int64]
-    max_pages: NDArray[np.int64]
-    allocated_pages: NDArray[np.int64]
-    active_pages: NDArray[np.int64]
-    balloon_pages: NDArray[np.int64]
-    swapped_pages: NDArray[np.int64]
-    shared_pages: NDArray[np.int64]
-    guest_free_pages: NDArray[np.int64]
-    guest_available_pages: NDArray[np.int64]
-    swap_in_pages: NDArray[np.int64]
-    stall_fraction: NDArray[np.float64]
-    driver_ok: NDArray[np.bool_]
-    machine_pages: int
-    available_pages: int
-    free_pages: int
-    free_state: str
-    now_s: float
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def apportion(self, weights: ArrayLike) -> NDArray[np.int64]:
-        """Whole pages in proportion to any weights, as far as min and max allow.
-
-        They add up to exactly what is available, or to everyone's max if that is less.
-
-        Parameters
-        ----------
-        weights : array of shape (VMs,)
-            Finite numbers of at least 0, of whatever real dtype.
-
-        Raises
-        ------
-        ConfigError
-            If a weight is negative, infinite or not a number, or there is not one for each.
-        ArgumentTypeError
-            If they are not numbers.
-
-        Examples
-        --------
-        >>> import esxcore
-        >>> host = esxcore.Host(memory="512MiB", content="tokens")
-        >>> _ = host.power_on("web", "256MiB"), host.power_on("db", "256MiB")
-        >>> host.view().apportion([1, 3]).tolist()
-        [41287, 65536]
-        """
-        array = np.asarray(weights)
-        if array.dtype.kind not in "iuf":
-            raise ArgumentTypeError(f"weights: dtype {array.dtype}; expected numbers")
-        if array.shape != (len(self),):
-            raise ConfigError(
-                f"weights: shape {array.shape}; expected ({len(self)},), one for each VM"
-            )
-        flat = np.ascontiguousarray(array, dtype=np.float64)
-        return _core.apportion(flat, self.min_pages, self.max_pages, self.available_pages)
 
 
 @runtime_checkable
@@ -265,12 +168,15 @@ def resolve_policy(policy: object, what: str = "policy", **settings: Any) -> Pol
             near = difflib.get_close_matches(policy, POLICIES, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {_list(POLICIES)}"
             raise ConfigError(f"{what}: no policy is named {policy!r}; {hint}")
-        known = list(inspect.signature(make).parameters)
+        known = inspect.signature(make).parameters
         for name in settings:
             if name not in known:
                 raise ConfigError(
                     f"{what}: {policy} has no setting {name!r}; expected {_list(known) or 'none'}"
                 )
+        for name, parameter in known.items():
+            if parameter.default is parameter.empty and name not in settings:
+                raise ConfigError(f"{what}: {policy} needs its setting {name!r}")
         return make(**settings)
     if isinstance(policy, type) or not callable(getattr(policy, "targets", None)):
         raise ArgumentTypeError(
@@ -293,10 +199,14 @@ def _ask(policy: Policy, name: str, columns: dict[str, Any]) -> NDArray[np.int64
     """Asks a policy and checks the form of its answer; the core checks the numbers."""
     view = HostView(**columns)
     answer = policy.targets(view)
+    if isinstance(answer, np.ma.MaskedArray):
+        raise PolicyError(f"policy {name!r}: its targets are a masked array; none may be masked")
     try:
         array = np.asarray(answer)
-    except ValueError as error:
-        raise PolicyError(f"policy {name!r}: its targets are no column: {error}") from None
+    except ValueError:
+        raise PolicyError(
+            f"policy {name!r}: its targets are no column; expected {len(view)} whole numbers"
+        ) from None
     if array.shape != (len(view),):
         raise PolicyError(
             f"policy {name!r}: its targets have shape {array.shape};"

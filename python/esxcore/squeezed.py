@@ -21,6 +21,7 @@ rounded down, so up to a page a guest stays free.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, SupportsIndex
@@ -122,6 +123,10 @@ class Squeezed:
         if not 0 < self._patience_s < float("inf"):
             raise ConfigError(f"patience_s: {patience_s!r}; expected a number above 0")
         self._watched: dict[str, _Watched] = {}
+
+    def fork(self) -> Squeezed:
+        """A copy that remembers the same and goes its own way, for a host that is forked."""
+        return copy.deepcopy(self)
 
     def targets(self, view: View) -> NDArray[np.int64]:
         """The target of each VM in pages, shape (VMs,).

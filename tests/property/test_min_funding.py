@@ -73,6 +73,34 @@ def test_more_available_takes_from_nobody(
     assert all(one <= other for one, other in zip(less, richer, strict=True))
 
 
+@given(HUGE, TAXES, st.integers(0, 7), st.integers(1, 10**9))
+def test_more_shares_never_give_less(
+    world: tuple[list[Guest], int], tax: int, place: int, more: int
+) -> None:
+    """Nor any of the others more."""
+    vms, available = world
+    assume(vms)
+    place %= len(vms)
+    richer = [replace(vm, shares=vm.shares + more * (i == place)) for i, vm in enumerate(vms)]
+    before = targets(vms, available, tax / MILLION)
+    after = targets(richer, available, tax / MILLION)
+    assert after[place] >= before[place]
+    assert all(after[i] <= before[i] for i in range(len(vms)) if i != place)
+
+
+@given(HUGE, st.randoms(use_true_random=False))
+def test_without_a_tax_only_shares_count(world: tuple[list[Guest], int], random: object) -> None:
+    """Whatever is active: pages as the divisor method gives them, no page worth moving."""
+    vms, available = world
+    pages = targets(vms, available, 0.0)
+    others = [replace(vm, active_pages=random.randrange(2**33)) for vm in vms]  # type: ignore[attr-defined]
+    assert targets(others, available, 0.0) == pages
+    for vm, has in zip(vms, pages, strict=True):
+        for other, holds in zip(vms, pages, strict=True):
+            if other is not vm and has > vm.min_pages and holds < other.max_pages:
+                assert vm.shares * (holds + 1) >= other.shares * has
+
+
 @given(HUGE, TAXES, st.integers(1, 1000))
 def test_shares_count_relative_to_each_other(
     world: tuple[list[Guest], int], tax: int, by: int

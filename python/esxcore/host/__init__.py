@@ -192,7 +192,8 @@ class Host(HostDivision):
             sampling=sampling_settings(
                 sample_pages, sample_period, sample_slow_keep, sample_fast_keep
             ),
-            division=None if policy is None else division,
+            division=division,
+            divides=policy is not None,
         )
         if self._policy is not None:
             self._core.set_policy(core_form(self._policy))
@@ -335,13 +336,21 @@ class Host(HostDivision):
         return self._core.now_ns() / 1e9
 
     def fork(self) -> Host:
-        """An independent, identical copy; its virtual machines have the same names (`Host.vm`)."""
+        """An independent, identical copy; its virtual machines have the same names (`Host.vm`).
+
+        A policy that remembers anything has a method ``fork()``, and the copy gets what that
+        returns. One without it is the same object for both.
+        """
         need_real_memory(self._core.stats()["real_bytes"], "a fork of this host")
         copy = object.__new__(Host)
         copy.seed_entropy = self.seed_entropy
         copy.content = self.content
         copy._policy = self._policy
         copy._core = self._core.fork()
+        split = getattr(self._policy, "fork", None)
+        if callable(split):
+            copy._policy = resolve_policy(split())
+            copy._core.exchange_policy(core_form(copy._policy))
         return copy
 
     def audit(self) -> None:

@@ -9,8 +9,9 @@ from esxcore.config import parse_duration
 from esxcore.errors import ConfigError
 from esxcore.host.accesses import HostAccesses
 from esxcore.host.tables import VmLike
-from esxcore.policy import HostView, Policy, Static, WholeNumbers, core_form, resolve_policy
+from esxcore.policy import Policy, Static, WholeNumbers, core_form, resolve_policy
 from esxcore.reports import Explanation
+from esxcore.view import HostView
 
 
 class HostDivision(HostAccesses):
@@ -77,7 +78,10 @@ class HostDivision(HostAccesses):
         Raises
         ------
         PolicyError
-            If they are out of bounds, or together more than is available; nothing has changed.
+            If there is not one for each, one is out of bounds, or they are together more than is
+            available; nothing has changed.
+        ArgumentTypeError
+            If they are no integers.
         """
         policy = Static(targets)
         self._core.check_targets(list(policy.pages))
@@ -112,6 +116,8 @@ class HostDivision(HostAccesses):
         ------
         ConfigError
             If memory is not divided, the ledger is off, or it does not reach back so far.
+        UnknownVmError
+            If the virtual machine is not powered on, or was not yet at that time.
 
         Examples
         --------
@@ -134,6 +140,11 @@ class HostDivision(HostAccesses):
             For each moment at which something was decided or moved: ``time_s``, ``free_state`` and
             for each virtual machine in ``vms`` its ``target_pages``, ``balloon_target_pages``,
             whether it was ``blocked``, and pages ``moved`` since power-on, by mechanism.
+
+        Raises
+        ------
+        ConfigError
+            If memory is not divided, or the ledger is off.
         """
         return self._core.replay()
 

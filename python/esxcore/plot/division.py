@@ -115,6 +115,7 @@ def plot_free_memory(recording: Recording, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("free memory\n(MiB)")
     ax.set_ylim(bottom=0)
     over_time(ax, minutes)
+    ax.grid(visible=False)  # its lines would look like short states
     add_legend(ax, handles, loc="upper left", bbox_to_anchor=(1.0, 1.05))
     return ax
 

@@ -245,6 +245,14 @@ pub enum Error {
         /// The time asked about.
         asked_ns: u64,
     },
+    /// The same, by the name of one that is powered on by now.
+    #[error("VM {vm:?} was not powered on yet at {} s", seconds(*asked_ns))]
+    NotYet {
+        /// Its name.
+        vm: String,
+        /// The time asked about.
+        asked_ns: u64,
+    },
     /// The caller ended a long call.
     #[error("interrupted")]
     Interrupted,

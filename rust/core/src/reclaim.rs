@@ -123,19 +123,26 @@ pub struct Usage {
     pub balloon_cap: u32,
     /// Whether its driver does what it is asked.
     pub driver: DriverHealth,
+    /// Pages in the swap file.
+    pub swapped: u32,
     /// Page-outs under way.
     pub leaving: u32,
 }
 
 impl Usage {
-    /// The balloon it should have in the end.
+    /// The balloon it should have in the end: what is beyond its target, less what the server has paged out already, so
+    /// that nothing is taken twice.
     fn balloon_wanted(&self) -> u32 {
-        self.pages.saturating_sub(self.target.min(self.max)).min(self.balloon_cap)
+        self.beyond(self.target.min(self.max))
+    }
+
+    fn beyond(&self, held: u32) -> u32 {
+        self.pages.saturating_sub(held).saturating_sub(self.swapped).min(self.balloon_cap)
     }
 
     /// The balloon that keeps a max below its size, whatever the target.
     fn balloon_kept(&self) -> u32 {
-        self.pages.saturating_sub(self.max).min(self.balloon_cap)
+        self.beyond(self.max)
     }
 
     /// What its balloon is too large by.
@@ -203,7 +210,7 @@ pub struct Action {
 /// | state | balloon | paging | blocked |
 /// |---|---|---|---|
 /// | high | does not grow, but to keep a lowered max | none | none |
-/// | soft | size − target, within the cap | what the driver cannot give | none |
+/// | soft | size − target − swapped, within the cap | what the driver cannot give | none |
 /// | hard | the same | all of the need | none |
 /// | low | the same | the same | who is above its target |
 ///
@@ -446,6 +453,7 @@ mod tests {
         balloon: 100,
         balloon_cap: 500,
         driver: DriverHealth::Working,
+        swapped: 0,
         leaving: 20,
     };
 
@@ -566,6 +574,18 @@ mod tests {
         assert_eq!(deal(SWAP_OUT_RATE, &[]), [0; 0]);
     }
 
+    #[test]
+    fn what_is_paged_out_already_is_not_ballooned_too() {
+        let asked = |swapped, allocated| {
+            let vm = Usage { swapped, allocated, leaving: 0, ..VM };
+            plan(FreeState::Soft, &[vm], 5000, &thresholds())[0].balloon_target
+        };
+        let whole = asked(0, VM.allocated);
+        assert_eq!(whole, VM.pages - VM.target);
+        assert_eq!(asked(whole / 2, VM.allocated), whole - whole / 2);
+        assert_eq!(asked(whole + 9, VM.allocated), 0);
+    }
+
     fn driver() -> impl Strategy<Value = DriverHealth> {
         prop::sample::select(&[DriverHealth::Absent, DriverHealth::Working, DriverHealth::Stalled])
     }
@@ -577,8 +597,8 @@ mod tests {
 
     fn usage() -> impl Strategy<Value = Usage> {
         let first = (pages(), pages(), pages(), pages());
-        (first, pages(), pages(), driver(), pages()).prop_map(
-            |((target, allocated, pages, max), balloon, balloon_cap, driver, leaving)| Usage {
+        (first, pages(), pages(), driver(), (pages(), pages())).prop_map(
+            |((target, allocated, pages, max), balloon, balloon_cap, driver, (swapped, leaving))| Usage {
                 target,
                 allocated,
                 pages,
@@ -586,6 +606,7 @@ mod tests {
                 balloon,
                 balloon_cap,
                 driver,
+                swapped,
                 leaving,
             },
         )
@@ -605,10 +626,11 @@ mod tests {
                 prop_assert!(u64::from(action.page_out) + u64::from(vm.leaving) <= u64::from(need.max(vm.leaving)));
                 prop_assert!(action.balloon_target <= vm.balloon_cap.max(vm.balloon));
                 prop_assert!(action.balloon_target <= vm.pages.max(vm.balloon));
-                prop_assert!(action.balloon_target >= vm.pages.saturating_sub(vm.max).min(vm.balloon_cap));
+                prop_assert!(action.balloon_target >= vm.pages.saturating_sub(vm.max).saturating_sub(vm.swapped).min(vm.balloon_cap));
                 prop_assert_eq!(action.blocked, state == FreeState::Low && need > 0);
                 granted += u64::from(vm.balloon.saturating_sub(action.balloon_target));
-                let size = vm.pages.saturating_sub(vm.target.min(vm.max)).min(vm.balloon_cap);
+                let beyond = vm.pages.saturating_sub(vm.target.min(vm.max)).saturating_sub(vm.swapped);
+                let size = beyond.min(vm.balloon_cap);
                 asked_back += u64::from(vm.balloon.saturating_sub(size));
             }
             prop_assert_eq!(granted, asked_back.min(u64::from(free.saturating_sub(400))));
@@ -668,6 +690,7 @@ mod tests {
                 balloon: 0,
                 balloon_cap: pages / 5,
                 driver: *driver,
+                swapped: 0,
                 leaving: 0,
             };
             Self { vms: sizes.iter().map(vm).collect(), free: 0, state: FreeState::High }

@@ -125,7 +125,7 @@ impl Host {
             balloon_freed_pages: self.balloon.freed(vm.id),
             balloon_target_pages: self.balloon.target(vm.id),
             swapped_pages: memory.swapped(),
-            leaving_pages: self.swapper.under_way(vm.id),
+            leaving_pages: memory.leaving(),
             blocked: vm.blocked,
             stalled_s: vm.stalled_s,
             allocated_pages: memory.resident(),

@@ -135,7 +135,7 @@ impl Host {
         mut run: impl FnMut(&mut Self, usize) -> (usize, Option<Ppn>),
     ) -> TouchReport {
         let before = self.memory.vm(vm).counts;
-        let (mut done, mut stopped) = (0, self.refuse_blocked(vm));
+        let (mut done, mut stopped) = (0, if len > 0 { self.refuse_blocked(vm) } else { None });
         while done < len && stopped.is_none() {
             let (served, faulted) = run(self, done);
             done += served;

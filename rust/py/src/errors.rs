@@ -72,13 +72,18 @@ fn class_name(error: &Error) -> &'static str {
     match error {
         Error::OutOfMachineMemory { .. } => "OutOfMachineMemoryError",
         Error::PageOutOfRange { .. } => "PageRangeError",
-        Error::UnknownVm { .. } | Error::HandleOfNone { .. } | Error::NotThen { .. } => "UnknownVmError",
+        Error::UnknownVm { .. }
+        | Error::HandleOfNone { .. }
+        | Error::NotThen { .. }
+        | Error::NotYet { .. } => "UnknownVmError",
         Error::DuplicateVm { .. } => "DuplicateVmError",
         Error::ContentsTooLong { .. }
         | Error::WrongContentKind { .. }
         | Error::TokenOutOfRange { .. }
         | Error::BatchMismatch { .. } => "ContentError",
         Error::NoMemory { .. } => "RealMemoryError",
+        // What a policy answered, not a column that somebody gave.
+        Error::ColumnLength { column: "targets", .. } => "PolicyError",
         Error::Setting { .. }
         | Error::TooManyVms { .. }
         | Error::Column { .. }
@@ -89,13 +94,11 @@ fn class_name(error: &Error) -> &'static str {
             "PolicyError"
         }
         Error::Blocked { .. } => "VmBlockedError",
-        Error::NothingDivided => "ConfigError",
+        Error::NothingDivided | Error::LedgerOff | Error::Forgotten { .. } => "ConfigError",
         Error::Invariant { .. } => "InvariantError",
         Error::SwapFull { .. }
         | Error::WrongState { .. }
         | Error::PageNotFree { .. }
-        | Error::LedgerOff
-        | Error::Forgotten { .. }
         | Error::Interrupted => "EsxError",
     }
 }

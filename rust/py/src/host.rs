@@ -38,7 +38,7 @@ impl Host {
     #[new]
     #[pyo3(signature = (
         memory_pages, *, swap_pages, tokens, seed, draws, vm_rate, host_rate, portable_hash, hash_mask, salt, sampling,
-        division
+        division, divides
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one settings object")]
     fn new(
@@ -54,7 +54,8 @@ impl Host {
         hash_mask: u64,
         salt: Option<&str>,
         sampling: (u32, u32, f64, f64),
-        division: Option<Division>,
+        division: Division,
+        divides: bool,
     ) -> PyResult<Self> {
         let content = if tokens { ContentKind::Tokens } else { ContentKind::Bytes };
         let order = if draws { ScanOrder::Draws } else { ScanOrder::Permutation };
@@ -63,7 +64,9 @@ impl Host {
         let sharing = SharingConfig { order, vm_rate, host_rate, hash_path, hash_mask, salt };
         let (pages, period_s, slow_keep, fast_keep) = sampling;
         let sampling = SamplingConfig { pages, period_s, slow_keep, fast_keep };
-        let balance = division.map(Division::into_config);
+        let balance = division.into_config();
+        balance.check().map_err(|error| to_py(py, &error, 0))?; // where memory is not divided, too
+        let balance = divides.then_some(balance);
         let bare = HostConfig::bare(memory_pages, content, Seed(seed));
         let config = HostConfig { swap_pages, sharing, sampling, balance, ..bare };
         let core = CoreHost::new(config).map_err(|error| to_py(py, &error, 0))?;
@@ -114,6 +117,12 @@ impl Host {
         self.call(py, |host, _| host.set_policy(policy))
     }
 
+    /// Puts a copy of the policy in its place.
+    fn exchange_policy(&self, py: Python<'_>, policy: AnyPolicy<'_>) -> PyResult<()> {
+        let policy = policy.into_core();
+        self.call(py, |host, _| host.exchange_policy(policy))
+    }
+
     /// Refuses targets that would not pass now.
     fn check_targets(&self, py: Python<'_>, targets: Vec<i64>) -> PyResult<()> {
         self.call(py, |host, _| Targets::check(&targets, &host.view()?, Overcommit::Refused).map(drop))
@@ -133,7 +142,15 @@ impl Host {
     /// Why a virtual machine has the target it had at a time, now if none is given: facts and a text.
     fn explain<'py>(&self, py: Python<'py>, vm: VmRef, at_ns: Option<u64>) -> PyResult<Bound<'py, PyDict>> {
         let explanation = self.call(py, |host, _| {
-            let at_ns = at_ns.unwrap_or_else(|| host.now_ns());
+            let now_ns = host.now_ns();
+            let at_ns = at_ns.unwrap_or(now_ns);
+            if at_ns > now_ns {
+                let (value, expected) = (
+                    format!("{} s", at_ns as f64 / 1e9),
+                    format!("at most {} s, which is now", now_ns as f64 / 1e9),
+                );
+                return Err(Error::Setting { what: "at", value, expected });
+            }
             host.explain(find(host, &vm)?, at_ns)
         })?;
         ledger::facts(py, &explanation)

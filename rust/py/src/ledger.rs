@@ -47,6 +47,9 @@ pub fn facts<'py>(py: Python<'py>, why: &Explanation) -> PyResult<Bound<'py, PyD
 /// The situations that the ledger tells of, oldest first.
 pub fn situations(host: &Host, signals: &mut Signals) -> Result<Vec<(u64, Situation)>, Error> {
     let ledger = host.ledger().ok_or(Error::NothingDivided)?;
+    if ledger.is_off() {
+        return Err(Error::LedgerOff);
+    }
     let mut situations = vec![];
     for moment in ledger.replay() {
         if situations.len() % STRETCH == 0 {

@@ -3,7 +3,7 @@
 use esxcore_core::policy::HostView;
 use esxcore_core::types::FreeState;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::arrays::{fixed, numbers as column};
 
@@ -22,7 +22,7 @@ pub fn to_dict<'py>(py: Python<'py>, view: &HostView) -> PyResult<Bound<'py, PyD
     let events = |column: &[u64]| column.iter().map(|count| count.cast_signed()).collect::<Vec<_>>();
     let known =
         |column: &[Option<u32>]| column.iter().map(|pages| pages.map_or(-1, i64::from)).collect::<Vec<_>>();
-    fields.set_item("names", &view.names)?;
+    fields.set_item("names", PyTuple::new(py, &view.names)?)?;
     fields.set_item("shares", fixed(py, events(&view.shares)))?;
     fields.set_item("min_pages", fixed(py, pages(&view.min_pages)))?;
     fields.set_item("max_pages", fixed(py, pages(&view.max_pages)))?;

@@ -52,6 +52,17 @@ impl Host {
         Ok(())
     }
 
+    /// Puts another policy of the same state in the place of the policy, as a fork does that must not share it: nothing
+    /// is asked for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NothingDivided`].
+    pub fn exchange_policy(&mut self, policy: Arc<dyn AllocationPolicy>) -> Result<(), Error> {
+        self.balance.as_mut().ok_or(Error::NothingDivided)?.policy = policy;
+        Ok(())
+    }
+
     /// What a policy would see now.
     ///
     /// # Errors
@@ -188,6 +199,7 @@ impl Host {
             balloon: self.balloon.size(vm.id),
             balloon_cap: self.balloon.cap(vm.id),
             driver: self.balloon.health(vm.id),
+            swapped: self.memory.vm(vm.id).swapped(),
             leaving: self.memory.vm(vm.id).leaving(),
         }
     }

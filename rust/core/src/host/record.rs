@@ -20,9 +20,14 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`Error::NothingDivided`], or as [`Ledger::why`].
+    /// [`Error::NothingDivided`], [`Error::NotYet`], or as [`Ledger::at`].
     pub fn explain(&self, vm: VmId, time_ns: u64) -> Result<Explanation, Error> {
-        self.ledger().ok_or(Error::NothingDivided)?.why(self.vm(vm).serial, time_ns)
+        let vm = self.vm(vm);
+        let why = self.ledger().ok_or(Error::NothingDivided)?.why(vm.serial, time_ns);
+        why.map_err(|error| match error {
+            Error::NotThen { asked_ns, .. } => Error::NotYet { vm: vm.name.clone(), asked_ns },
+            error => error,
+        })
     }
 
     pub(super) fn record_power_on(&mut self, id: VmId) {
