@@ -9,7 +9,7 @@
 //! | 3 mechanisms | [`share`] [`sample`] [`balloon`] [`swap`]: select pages |
 //! | 2 transition | [`memory`] changes page state, [`audit`] proves it consistent |
 //! | 1 containers | [`content`] [`machine`] [`pmap`] [`frame_table`] [`swapfile`] [`hash`] |
-//! | 0 words | [`types`] [`config`] [`error`] [`rng`], the two structures all containers are made of, [`arena`] [`page_set`], and [`compare`] |
+//! | 0 words | [`types`] [`config`] [`error`] [`rng`], the structures all rooms are made of, [`arena`] [`page_set`] [`vm_table`], and [`compare`] |
 //!
 //! ```
 //! use esxcore_core::config::{HostConfig, VmConfig};
@@ -58,3 +58,4 @@ pub mod swap;
 pub mod swapfile;
 pub mod touch;
 pub mod types;
+pub mod vm_table;

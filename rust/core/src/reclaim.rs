@@ -151,7 +151,8 @@ impl Usage {
     }
 
     /// What it has above its target.
-    fn need(&self) -> u32 {
+    #[must_use]
+    pub fn need(&self) -> u32 {
         self.allocated.saturating_sub(self.target.min(self.max))
     }
 

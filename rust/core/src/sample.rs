@@ -12,6 +12,7 @@ use crate::config::{SAMPLE_CONFIDENCE_Z, SamplingConfig};
 use crate::memory::Memory;
 use crate::rng::{Seed, Stream};
 use crate::types::{Ppn, VmId};
+use crate::vm_table::VmTable;
 
 /// Whether a virtual machine's own time passes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +80,8 @@ impl SampleReport {
 pub struct Sampler {
     config: SamplingConfig,
     seed: Seed,
-    vms: Vec<Option<Samples>>,
+    /// Without those of virtual machines that are not sampled.
+    vms: VmTable<Samples>,
 }
 
 /// The sampling of one virtual machine.
@@ -106,38 +108,35 @@ impl Sampler {
     /// A sampler of no virtual machine.
     #[must_use]
     pub fn new(config: SamplingConfig, seed: Seed) -> Self {
-        Self { config, seed, vms: vec![] }
+        Self { config, seed, vms: VmTable::new() }
     }
 
     /// Starts to sample a virtual machine, the `serial`-th of this host. Nothing else enters into its random choices.
     pub fn add_vm(&mut self, memory: &mut Memory, vm: VmId, serial: u64) {
-        if self.vms.len() <= vm.index() {
-            self.vms.resize(vm.index() + 1, None);
-        }
         if self.config.pages == 0 {
             return;
         }
         let stream = self.seed.stream("sample", serial);
         let mut samples = Samples { stream, ppns: vec![], progress: Progress::default() };
         samples.choose(memory, vm, self.config.pages);
-        self.vms[vm.index()] = Some(samples);
+        self.vms.add(vm, samples);
     }
 
     /// Ends the sampling of a virtual machine whose pages are to be released.
     pub fn remove_vm(&mut self, vm: VmId) {
-        self.vms[vm.index()] = None;
+        self.vms.remove(vm);
     }
 
     /// Lets a virtual machine's own time run, or stand still.
     pub fn set_clock(&mut self, vm: VmId, clock: Clock) {
-        if let Some(samples) = &mut self.vms[vm.index()] {
+        if let Some(samples) = self.vms.get_mut(vm) {
             samples.progress.clock = clock;
         }
     }
 
     /// Counts a second of the host's time; returns the pages to be sampled anew if the virtual machine's period is over.
     pub fn tick(&mut self, vm: VmId) -> Option<u32> {
-        let samples = self.vms[vm.index()].as_mut()?;
+        let samples = self.vms.get_mut(vm)?;
         let progress = &mut samples.progress;
         progress.elapsed_s += u32::from(progress.clock == Clock::Runs);
         (progress.elapsed_s >= self.config.period_s).then_some(samples.ppns.len() as u32)
@@ -145,7 +144,7 @@ impl Sampler {
 
     /// Ends a virtual machine's period and starts its next one. Cost: two visits of each sampled page.
     pub fn turn(&mut self, memory: &mut Memory, vm: VmId) {
-        let Some(samples) = &mut self.vms[vm.index()] else { return };
+        let Some(samples) = self.vms.get_mut(vm) else { return };
         let sampled = samples.ppns.len() as u32;
         samples.progress.finish(sampled, &self.config);
         samples.ppns.drain(..).for_each(|ppn| memory.set_traced(vm, ppn, false));
@@ -155,7 +154,7 @@ impl Sampler {
     /// Counts a traced page that the guest touches. It is traced no more.
     pub fn count(&mut self, memory: &mut Memory, vm: VmId, ppn: Ppn) {
         memory.set_traced(vm, ppn, false);
-        if let Some(samples) = &mut self.vms[vm.index()] {
+        if let Some(samples) = self.vms.get_mut(vm) {
             samples.progress.touched += 1;
         }
     }
@@ -163,13 +162,13 @@ impl Sampler {
     /// How far the sampling of a virtual machine is; none if sampling is off.
     #[must_use]
     pub fn progress(&self, vm: VmId) -> Option<&Progress> {
-        self.vms[vm.index()].as_ref().map(|samples| &samples.progress)
+        self.vms.get(vm).map(|samples| &samples.progress)
     }
 
     /// What sampling knows of a virtual machine; none if it is off.
     #[must_use]
     pub fn report(&self, vm: VmId) -> Option<SampleReport> {
-        let samples = self.vms[vm.index()].as_ref()?;
+        let samples = self.vms.get(vm)?;
         let Progress { periods, elapsed_s, touched, last_touched, slow, fast, .. } = samples.progress;
         let sampled = samples.ppns.len() as u32;
         let current = samples.progress.fast_with(fraction(touched, sampled), &self.config);

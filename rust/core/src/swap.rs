@@ -11,6 +11,9 @@
 //! *batch* and written together: neighbours in the guest become neighbours in the swap file, and each stretch of
 //! neighbouring slots within a batch counts as one write, however many calls of `finish` it took.
 //!
+//! Shared pages are the last resort: any of them where one page is wanted at once, those with the fewest sharers where
+//! a virtual machine stands until memory comes free.
+//!
 //! The mark is this room's alone. Trying to share a page before it is paged out (§4.3) is for the host to compose: a page
 //! that is merged is not written. The transitions themselves are `memory`'s, the order of slots is `swapfile`'s.
 
@@ -21,6 +24,7 @@ use crate::memory::Memory;
 use crate::pmap::{Entry, State};
 use crate::rng::{Seed, Stream};
 use crate::types::{Ppn, Slot, VmId};
+use crate::vm_table::VmTable;
 
 /// Candidates to each page wanted below which the pmap is walked: a draw costs about as much as so many steps.
 const DRAWN_PART: u32 = 64;
@@ -61,7 +65,7 @@ impl SwapReport {
 #[derive(Clone, Debug)]
 pub struct Swapper {
     seed: Seed,
-    vms: Vec<Option<Progress>>,
+    vms: VmTable<Progress>,
     totals: SwapReport,
 }
 
@@ -86,21 +90,18 @@ impl Swapper {
     /// A swapper of no virtual machine.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        Self { seed, vms: vec![], totals: SwapReport::default() }
+        Self { seed, vms: VmTable::new(), totals: SwapReport::default() }
     }
 
     /// Takes on a virtual machine, the `serial`-th of this host. Nothing else enters into its random choices.
     pub fn add_vm(&mut self, vm: VmId, serial: u64) {
-        if self.vms.len() <= vm.index() {
-            self.vms.resize(vm.index() + 1, None);
-        }
         let stream = self.seed.stream("swap", serial);
-        self.vms[vm.index()] = Some(Progress { stream, batches: VecDeque::new(), under_way: 0 });
+        self.vms.add(vm, Progress { stream, batches: VecDeque::new(), under_way: 0 });
     }
 
     /// Forgets a virtual machine whose pages are to be released, and what is under way for it.
     pub fn remove_vm(&mut self, vm: VmId) {
-        self.vms[vm.index()] = None;
+        self.vms.remove(vm);
     }
 
     /// What became of all pages so far.
@@ -123,7 +124,7 @@ impl Swapper {
     /// If it was not added.
     #[must_use]
     pub fn progress(&self, vm: VmId) -> &Progress {
-        self.vms[vm.index()].as_ref().expect("every VM that is powered on was added")
+        &self.vms[vm]
     }
 
     /// Up to `pages` different random pages that are private and not leaving: as many as there are, if fewer (§3.3).
@@ -147,6 +148,25 @@ impl Swapper {
         let stream = &mut self.progress_mut(vm).stream;
         let entries = memory.vm(vm).pmap().entries();
         choose(stream, entries, pages, candidates, |entry| matches!(entry.state(), State::Shared(_)))
+    }
+
+    /// The same, pages with the fewest sharers first, so that those of one content go one after the other and their machine
+    /// page comes free: for a virtual machine that stands until some do. Cost: a visit of each entry of the pmap, and of
+    /// each of its shared frames.
+    pub fn fewest_sharers(&mut self, memory: &Memory, vm: VmId, pages: u32) -> Vec<Ppn> {
+        let stream = &mut self.progress_mut(vm).stream;
+        let entries = (0..).map(Ppn).zip(memory.vm(vm).pmap().entries());
+        let mut shared: Vec<(u32, u32, Ppn)> = entries
+            .filter_map(|(ppn, entry)| match entry.state() {
+                State::Shared(mpn) => Some((memory.frames().count(mpn), stream.below(u32::MAX), ppn)),
+                _ => None,
+            })
+            .collect();
+        let wanted = shared.len().min(pages as usize);
+        if wanted < shared.len() {
+            shared.select_nth_unstable(wanted);
+        }
+        shared.into_iter().take(wanted).map(|(_, _, ppn)| ppn).collect()
     }
 
     /// Begins to page out those of these pages that are private and not leaving yet; returns how many these are.
@@ -201,7 +221,7 @@ impl Swapper {
     }
 
     fn progress_mut(&mut self, vm: VmId) -> &mut Progress {
-        self.vms[vm.index()].as_mut().expect("every VM that is powered on was added")
+        &mut self.vms[vm]
     }
 }
 
@@ -448,6 +468,30 @@ mod tests {
         assert_eq!((memory.machine().free_pages(), memory.frames().totals().shared_frames), (free + 1, 0));
         assert!((0..4).all(|ppn| memory.peek(VM, Ppn(ppn)) == PageView::Token(1)));
         audit(&memory, &mut || Ok(())).expect("every invariant holds");
+    }
+
+    #[test]
+    fn pages_with_the_fewest_sharers_come_first() {
+        let (mut memory, mut swapper) = loaded(12, 12);
+        for (first, sharers) in [(0, 5), (5, 2), (7, 2)] {
+            (first..first + sharers)
+                .for_each(|ppn| memory.store(VM, Ppn(ppn), PageView::Token(1 + u64::from(first))));
+            publish(&mut memory, first);
+            let into = memory.entry(VM, Ppn(first)).state().mpn().expect("resident");
+            (first + 1..first + sharers).for_each(|ppn| memory.merge(VM, Ppn(ppn), into).expect("equal"));
+        }
+        let mut seen = HashSet::new();
+        for wanted in (0..=12).chain([7; 50]) {
+            let mut ppns: Vec<u32> =
+                swapper.fewest_sharers(&memory, VM, wanted).iter().map(|ppn| ppn.0).collect();
+            ppns.sort_unstable();
+            ppns.dedup();
+            assert_eq!(ppns.len() as u32, wanted.min(9), "as many different ones as there are");
+            let of_few = ppns.iter().filter(|ppn| (5..9).contains(*ppn)).count() as u32;
+            assert_eq!((of_few, ppns.iter().all(|ppn| *ppn < 9)), (wanted.min(4), true));
+            seen.extend(ppns.into_iter().filter(|ppn| *ppn < 5));
+        }
+        assert_eq!(seen.len(), 5, "among equals all come");
     }
 
     #[test]

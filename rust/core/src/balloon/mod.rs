@@ -34,6 +34,7 @@ use crate::memory::Memory;
 use crate::pmap::State;
 use crate::rng::{Seed, Stream};
 use crate::types::{DriverHealth, Ppn, VmId};
+use crate::vm_table::VmTable;
 
 /// What a poll did, in pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +99,7 @@ pub struct Ballooned {
 pub struct Balloon {
     config: BalloonConfig,
     seed: Seed,
-    vms: Vec<Option<Vm>>,
+    vms: VmTable<Vm>,
     totals: BalloonCounts,
 }
 
@@ -116,34 +117,32 @@ impl Balloon {
     /// No balloons yet.
     #[must_use]
     pub fn new(config: BalloonConfig, seed: Seed) -> Self {
-        Self { config, seed, vms: vec![], totals: BalloonCounts::default() }
+        Self { config, seed, vms: VmTable::new(), totals: BalloonCounts::default() }
     }
 
     /// Adds a virtual machine with an empty balloon and target 0.
     pub fn add_vm(&mut self, vm: VmId, about: &Ballooned, os: Box<dyn GuestOs>) {
-        if self.vms.len() <= vm.index() {
-            self.vms.resize(vm.index() + 1, None);
-        }
-        self.vms[vm.index()] = Some(Vm {
+        let balloon = Vm {
             pages: about.pages,
             account: Account::new(about.pages),
             driver: Driver::new(about.driver),
             os,
             random: self.seed.stream("guest", about.serial),
-        });
+        };
+        self.vms.add(vm, balloon);
         self.set_cap(vm, about.cap);
     }
 
     /// Forgets a virtual machine whose pages are to be released.
     pub fn remove_vm(&mut self, vm: VmId) {
-        self.vms[vm.index()] = None;
+        self.vms.remove(vm);
     }
 
     /// Sets a virtual machine's own cap in pages, none for the default fraction. The host's and the guest type's caps
     /// hold besides; a target above the least of them is lowered to it.
     pub fn set_cap(&mut self, vm: VmId, own: Option<u32>) {
         let Self { config, vms, .. } = self;
-        let vm = vms[vm.index()].as_mut().expect(ADDED);
+        let vm = &mut vms[vm];
         vm.account.set_cap(config.cap_pages(vm.pages, own, vm.os.name()));
     }
 
@@ -247,15 +246,13 @@ impl Balloon {
     }
 
     fn vm(&self, vm: VmId) -> &Vm {
-        self.vms[vm.index()].as_ref().expect(ADDED)
+        &self.vms[vm]
     }
 
     fn vm_mut(&mut self, vm: VmId) -> &mut Vm {
-        self.vms[vm.index()].as_mut().expect(ADDED)
+        &mut self.vms[vm]
     }
 }
-
-const ADDED: &str = "every VM that is powered on was added";
 
 /// The host's end of the channel during a poll.
 struct Line<'a> {

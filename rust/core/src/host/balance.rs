@@ -136,10 +136,17 @@ impl Host {
         balance.enter(next, now_ns, free);
         let periodic =
             (now_ns / TICK_NS).is_multiple_of(rules.balance_period_s.into()).then_some(Cause::Period);
-        match balance.cause.take().or(periodic) {
+        match balance.cause.take().or(periodic).or_else(|| self.still_low()) {
             Some(cause) if !self.vms.is_empty() => self.rebalance(cause),
             _ => Ok(()),
         }
+    }
+
+    /// A cause if memory is low and nobody has more than its target: what was given up has freed too little, as pages do
+    /// that others share too. Targets of now take what is missing from somebody; the low state is not to last a period.
+    fn still_low(&self) -> Option<Cause> {
+        let is_low = self.free_state() == Some(FreeState::Low);
+        (is_low && self.vms.iter().all(|vm| self.usage(vm).need() == 0)).then_some(Cause::StillLow)
     }
 
     /// Asks the policy, and takes its targets over if they pass.

@@ -133,7 +133,7 @@ impl Host {
     pub(crate) fn begin_page_out(&mut self, vm: VmId, pages: u32) {
         let victims = self.swapper.victims(&self.memory, vm, pages);
         if victims.is_empty() && self.is_at_its_last(vm) {
-            let shared = self.swapper.last_resort(&self.memory, vm, pages);
+            let shared = self.swapper.fewest_sharers(&self.memory, vm, pages);
             self.swapper.write_now(&mut self.memory, vm, &shared);
             return;
         }

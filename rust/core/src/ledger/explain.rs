@@ -248,6 +248,7 @@ fn reason(cause: Cause) -> &'static str {
         Cause::PowerOff => "a VM was powered off",
         Cause::Reconfigured => "a VM was reconfigured",
         Cause::StateChanged => "the free state had changed",
+        Cause::StillLow => "memory was still low with everybody at their target",
         Cause::PolicySet => "the policy was set",
     }
 }

@@ -22,6 +22,7 @@ use crate::config::SharingConfig;
 use crate::memory::Memory;
 use crate::rng::Seed;
 use crate::types::{Ppn, VmId};
+use crate::vm_table::VmTable;
 
 /// Picks whose cache misses overlap.
 const BATCH: u32 = 64;
@@ -80,7 +81,7 @@ impl ScanReport {
 pub struct Scanner {
     config: SharingConfig,
     seed: Seed,
-    walks: Vec<Option<Walk>>,
+    walks: VmTable<Walk>,
     totals: ScanReport,
 }
 
@@ -88,7 +89,7 @@ impl Scanner {
     /// A scanner of no virtual machine.
     #[must_use]
     pub fn new(config: SharingConfig, seed: Seed) -> Self {
-        Self { config, seed, walks: vec![], totals: ScanReport::default() }
+        Self { config, seed, walks: VmTable::new(), totals: ScanReport::default() }
     }
 
     /// How the host shares pages.
@@ -105,19 +106,16 @@ impl Scanner {
 
     /// Starts to walk over a virtual machine, the `serial`-th of this host.
     pub fn add_vm(&mut self, vm: VmId, serial: u64, pages: u32) {
-        if self.walks.len() <= vm.index() {
-            self.walks.resize(vm.index() + 1, None);
-        }
         let mut walk = Walk::new(self.config.order, &self.seed, serial, pages);
-        if let Some(hindmost) = self.walks.iter().flatten().map(Walk::progress).min() {
+        if let Some(hindmost) = self.walks.iter().map(|(_, walk)| walk.progress()).min() {
             walk.join(hindmost);
         }
-        self.walks[vm.index()] = Some(walk);
+        self.walks.add(vm, walk);
     }
 
     /// Ends the walk over a virtual machine.
     pub fn remove_vm(&mut self, vm: VmId) {
-        self.walks[vm.index()] = None;
+        self.walks.remove(vm);
     }
 
     /// How far the walk over a virtual machine is.
@@ -127,23 +125,22 @@ impl Scanner {
     /// If it was not added.
     #[must_use]
     pub fn walk(&self, vm: VmId) -> &Walk {
-        self.walks[vm.index()].as_ref().expect("every VM that is powered on was added")
+        &self.walks[vm]
     }
 
     /// Scans the next `picks` pages of one virtual machine.
     pub fn scan_vm(&mut self, memory: &mut Memory, vm: VmId, picks: u32) -> ScanReport {
-        self.scan_in_batches(memory, u64::from(picks), |walks, most| Run::new(vm, &on(walks, vm).step(most)))
+        self.scan_in_batches(memory, u64::from(picks), |walks, most| Run::new(vm, &walks[vm].step(most)))
     }
 
     /// Scans the next `picks` pages of the host: each cluster of the virtual machine whose pass has got least far, so that
     /// passes over all of them end together.
     pub fn scan_host(&mut self, memory: &mut Memory, picks: u64) -> ScanReport {
-        let walks = (0..=u16::MAX).map(VmId).zip(&self.walks);
-        let walks = walks.filter_map(|(vm, walk)| walk.as_ref().map(|walk| (walk.progress(), vm)));
+        let walks = self.walks.iter().map(|(vm, walk)| (walk.progress(), vm));
         let Some(mut field) = order::Field::new(walks) else { return ScanReport::default() };
         self.scan_in_batches(memory, picks, |walks, most| {
             let vm = field.hindmost();
-            let walk = on(walks, vm);
+            let walk = &mut walks[vm];
             let run = Run::new(vm, &walk.step(most.min(walk.turn())));
             walk.count_by_hand(run.pages);
             field.advance(walk.progress());
@@ -160,7 +157,7 @@ impl Scanner {
         &mut self,
         memory: &mut Memory,
         picks: u64,
-        mut next: impl FnMut(&mut [Option<Walk>], u32) -> Run,
+        mut next: impl FnMut(&mut VmTable<Walk>, u32) -> Run,
     ) -> ScanReport {
         let mut report = ScanReport::default();
         // One batch ahead: the entries of its pages are on their way while the batch before is scanned.
@@ -187,9 +184,4 @@ impl Scanner {
         self.totals.add(&report);
         report
     }
-}
-
-/// The walk over a virtual machine that was added.
-fn on(walks: &mut [Option<Walk>], vm: VmId) -> &mut Walk {
-    walks[vm.index()].as_mut().expect("every VM that is powered on was added")
 }
