@@ -9,14 +9,14 @@ nobody has more than its max, all of memory is accounted for, targets are within
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 import esxcore
 from esxcore import PageState
-from oracle import Content, Fresh, Oracle
+from oracle import Content, Fresh, Known
 
 GONE = (PageState.EMPTY, PageState.BALLOONED)
 """States of pages that hold nothing."""
@@ -32,32 +32,60 @@ class Guest:
     overhead_pages: int
     shares: int
     content: dict[int, Content] = field(default_factory=dict)
+    target_pages: int = field(init=False)  # its max until a policy decides; reconfiguring clamps it
+    undecided_pages: int = field(init=False)  # what it would be if none ever did
+
+    def __post_init__(self) -> None:
+        self.target_pages = self.undecided_pages = self.max_pages
+
+    def reconfigured(self, min_pages: int, max_pages: int, shares: int) -> Guest:
+        """The same virtual machine, its target clamped to its new bounds until the next answer."""
+        new = replace(self, min_pages=min_pages, max_pages=max_pages, shares=shares)
+        for name in ("target_pages", "undecided_pages"):
+            setattr(new, name, max(min_pages, min(max_pages, getattr(self, name))))
+        return new
+
+    def swap_pages(self, used: int) -> int:
+        """Swap space for it: what it has beyond its min, or what it fills or is about to."""
+        return max(self.pages - self.min_pages, used)
 
 
-class Model:
+class Model(Known):
     """The whole host, as far as it can be foretold."""
 
     def __init__(self, kind: str, machine_pages: int, swap_pages: int, kept_free: int) -> None:
-        self.zero: int | bytes = 0 if kind == "tokens" else bytes(4096)
+        super().__init__(kind)
         self.machine_pages, self.swap_pages = machine_pages, swap_pages
         self.kept_free = kept_free
         self.charges_parts = False  # of shared pages
         self.guests: dict[str, Guest] = {}
-        self.learned: set[int | bytes] = set()
 
     # -- admission (section 6.2) ---------------------------------------------------------------
 
-    def refusal(self, guest: Guest, instead_of: str | None = None) -> tuple[int, int] | None:
+    def refusal(
+        self, host: esxcore.Host, guest: Guest, instead_of: str | None = None
+    ) -> tuple[int, int] | None:
         """What is wanted and what is unreserved, if it does not fit; memory comes first."""
-        others = [other for name, other in self.guests.items() if name != instead_of]
+        columns = host.vms()
+        swapped = (columns["swapped_pages"] + columns["leaving_pages"]).tolist()
+        used = dict(zip(self.guests, swapped, strict=True))
+        others = {name: other for name, other in self.guests.items() if name != instead_of}
         memory = self.machine_pages - self.kept_free
-        memory -= sum(other.min_pages + other.overhead_pages for other in others)
+        memory -= sum(other.min_pages + other.overhead_pages for other in others.values())
         if guest.min_pages + guest.overhead_pages > max(memory, 0):
             return guest.min_pages + guest.overhead_pages, max(memory, 0)
-        swap = self.swap_pages - sum(other.pages - other.min_pages for other in others)
-        if guest.pages - guest.min_pages > max(swap, 0):
+        swap = self.swap_pages - sum(o.swap_pages(used[name]) for name, o in others.items())
+        if guest.swap_pages(used[instead_of] if instead_of else 0) > max(swap, 0):
             return guest.pages - guest.min_pages, max(swap, 0)
         return None
+
+    # -- targets (section 6.3) -----------------------------------------------------------------
+
+    def decided(self, host: esxcore.Host) -> None:
+        """Time has passed, in which a policy may have been asked: nothing else sets targets."""
+        targets = host.vms()["target_pages"].tolist()
+        for guest, target in zip(self.guests.values(), targets, strict=True):
+            guest.target_pages = target
 
     # -- contents ------------------------------------------------------------------------------
 
@@ -72,26 +100,6 @@ class Model:
         """The guest looked there; what was empty is a zero page of its own now (I10)."""
         for ppn in ppns:
             self.guests[name].content.setdefault(ppn, self.zero)
-
-    def look(self, name: str, ppns: Iterable[int], seen: Iterable[int | bytes]) -> None:
-        """Compares what is read, and learns what the engine made up (I9)."""
-        guest = self.guests[name]
-        for ppn, value in zip(ppns, seen, strict=True):
-            content = guest.content.get(ppn, self.zero)
-            if isinstance(content, Fresh) and content.value is None:
-                self._learn(content, value)
-            assert value == Oracle.value(content), f"I9: {name} page {ppn}"
-
-    def _learn(self, fresh: Fresh, value: int | bytes) -> None:
-        held = [content for guest in self.guests.values() for content in guest.content.values()]
-        assert value not in map(Oracle.value, held), "fresh content equals some other page's"
-        assert value not in self.learned, "fresh content was seen before"
-        if isinstance(value, bytes):
-            assert value[16:] == fresh.tail, "more than the stamp has changed"
-        else:
-            assert value >> 63 == 1, "an engine token without its top bit"
-        self.learned.add(value)
-        fresh.value = value
 
     def give_up(self, host: esxcore.Host) -> None:
         """After time has passed: what is empty or ballooned now holds nothing any more."""
@@ -121,7 +129,7 @@ class Model:
     def _check_vm(self, row: dict[str, Any], guest: Guest) -> None:
         promised = ("min_pages", "max_pages", "overhead_pages", "shares")
         assert {key: row[key] for key in promised} == {key: getattr(guest, key) for key in promised}
-        assert guest.min_pages <= row["target_pages"] <= guest.max_pages
+        assert guest.min_pages <= row["target_pages"] == guest.target_pages <= guest.max_pages
         assert row["allocated_pages"] <= guest.max_pages, "I8: above its max"
         assert row["balloon_freed_pages"] <= row["balloon_pages"]
 

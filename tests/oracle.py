@@ -127,18 +127,53 @@ class Served:
     cow_breaks: int = 0
 
 
-class Oracle:
+class Known:
+    """What guests hold, as far as anybody has looked: the content of each page in ``guests``."""
+
+    def __init__(self, kind: str) -> None:
+        self.zero: int | bytes = 0 if kind == "tokens" else bytes(PAGE_SIZE)
+        self.guests: dict[str, Any] = {}
+        self.learned: set[int | bytes] = set()
+
+    @staticmethod
+    def value(content: Content) -> object:
+        """What two contents are compared by: a look, or the identity of what nobody looked at."""
+        if isinstance(content, Fresh) and content.value is not None:
+            return content.value
+        return content
+
+    def look(self, name: str, ppns: Iterable[int], seen: Iterable[int | bytes]) -> None:
+        """Compares what a guest or a peek sees (I9), and learns engine-made content."""
+        guest = self.guests[name]
+        for ppn, value in zip(ppns, seen, strict=True):
+            content = guest.content.get(ppn, self.zero)
+            if isinstance(content, Fresh) and content.value is None:
+                self._learn(content, value)
+            assert value == self.value(content), f"I9: {name} page {ppn}"
+
+    def _learn(self, fresh: Fresh, value: int | bytes) -> None:
+        contents = [content for guest in self.guests.values() for content in guest.content.values()]
+        assert value not in map(self.value, contents), "fresh content equals some other page's"
+        assert value not in self.learned, "fresh content was seen before"
+        if isinstance(value, bytes):
+            assert value[STAMP_SIZE:] == fresh.tail, "more than the stamp has changed"
+        else:
+            assert value >> 63 == 1, "an engine token without its top bit"
+        self.learned.add(value)
+        fresh.value = value
+
+
+class Oracle(Known):
     """The whole host.  Every method takes VM names, as ``Host`` does."""
 
     def __init__(
         self, kind: str, machine_pages: int, sample_pages: int, sample_period_s: int
     ) -> None:
+        super().__init__(kind)
         self.sample_pages, self.sample_period_s = sample_pages, sample_period_s
-        self.zero: int | bytes = 0 if kind == "tokens" else bytes(PAGE_SIZE)
         self.machine_pages = machine_pages
         self.guests: dict[str, Guest] = {}
         self.hinted: set[Key] = set()
-        self.learned: set[int | bytes] = set()
         self.totals: Counter[str] = Counter()
 
     def copy(self) -> Oracle:
@@ -159,13 +194,6 @@ class Oracle:
     @property
     def free_pages(self) -> int:
         return self.machine_pages - len(self.homes())
-
-    @staticmethod
-    def value(content: Content) -> object:
-        """What two contents are compared by: a look, or the identity of what nobody looked at."""
-        if isinstance(content, Fresh) and content.value is not None:
-            return content.value
-        return content
 
     def census(self) -> dict[str, int]:
         """What the resident contents allow, by content within each salt domain."""
@@ -244,26 +272,6 @@ class Oracle:
                 guest.homes[ppn] = Home()
             served.cow_breaks += 1
         return True
-
-    def look(self, name: str, ppns: Iterable[int], seen: Iterable[int | bytes]) -> None:
-        """Compares what a guest or a peek sees, and learns engine-made content at first look."""
-        guest = self.guests[name]
-        for ppn, value in zip(ppns, seen, strict=True):
-            content = guest.content.get(ppn, self.zero)
-            if isinstance(content, Fresh) and content.value is None:
-                self._learn(content, value)
-            assert value == self.value(content), f"I9: {name} page {ppn}"
-
-    def _learn(self, fresh: Fresh, value: int | bytes) -> None:
-        others = {self.value(guest.content[key[1]]) for key, guest, _ in self.entries()}
-        assert value not in others, "fresh content equals some other page's"
-        assert value not in self.learned, "fresh content was seen before"
-        if isinstance(value, bytes):
-            assert value[STAMP_SIZE:] == fresh.tail, "I10: more than the stamp has changed"
-        else:
-            assert value >> 63 == 1, "an engine token without its top bit"
-        self.learned.add(value)
-        fresh.value = value
 
     # -- what time did --------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import pytest
 
 from esxcore.contents import ContentTrace
 from esxcore.datafile import packaged
+from esxcore.recording import Recording
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -68,13 +69,13 @@ def test_a_script_prints_what_it_promises(name: str, tmp_path: Path) -> None:
     SCRIPTS[name](run_script(name, tmp_path), tmp_path)
 
 
-def identical_guests(result: dict[str, Any]) -> None:
+def identical_guests(result: dict[str, Any], recording: Recording) -> None:
     assert len(result["vms"]) == 10
     assert result["sharing"]["fraction"] == 1
     assert result["host"]["reclaimed_pages"] > 0.9 * result["host"]["resident_pages"]
 
 
-def tenants(result: dict[str, Any]) -> None:
+def tenants(result: dict[str, Any], recording: Recording) -> None:
     trace = ContentTrace.load(packaged("fleet_a.npz"))
     within = 0
     for tenant in ((0, 2), (1, 4)):
@@ -83,13 +84,13 @@ def tenants(result: dict[str, Any]) -> None:
     assert result["host"]["reclaimed_pages"] == within
 
 
-def from_empty(result: dict[str, Any]) -> None:
+def from_empty(result: dict[str, Any], recording: Recording) -> None:
     (guest,) = result["vms"]
     assert guest["resident_pages"] == 16_665  # pages the record reads or writes at all
     assert 0 < guest["zero_pages"] == guest["shared_pages"]
 
 
-def overcommit(result: dict[str, Any]) -> None:
+def overcommit(result: dict[str, Any], recording: Recording) -> None:
     division = result["division"]
     vms = {vm["name"]: vm for vm in division["vms"]}
     assert vms["nginx"] == dict.fromkeys(vms["nginx"], 0) | {"name": "nginx"}  # gone
@@ -100,6 +101,51 @@ def overcommit(result: dict[str, Any]) -> None:
     assert set(division["state_s"]) == {"high", "soft", "hard", "low"}
     whole = division["host"]["resident_pages"] + 4 * 32 * 256  # with overhead
     assert whole < 900 * 256 < 4 * 256 * 256
+    course_of_overcommit(recording)
+
+
+HIGH, LOW = 0, 3
+
+
+def course_of_overcommit(recording: Recording) -> None:
+    """What happens when, sample by sample: the scenario says it at its head."""
+    assert (recording.time_s == np.arange(8 * 60 + 1)).all()
+    state = recording.host["free_state"]
+    balloon, swapped, target, allocated = (
+        dict(zip(recording.vm_names, recording.vms[f"{what}_pages"].T, strict=True))
+        for what in ("balloon", "swapped", "target", "allocated")
+    )
+    come, change_tax, change_shares, go = 120, 240, 300, 420
+
+    # What does not fit at power-on is in the swap file at once, twice, and memory is low then ...
+    short = np.flatnonzero(state == LOW)
+    assert {0, come} <= set(short) <= {*range(5), *range(come, come + 5)}
+    assert all(swapped[name][0] > 16_000 for name in ("py1", "py2", "redis", "sqlite"))
+    assert all(swapped[name][come] > swapped[name][come - 1] for name in ("py1", "redis", "sqlite"))
+    # ... and high from a minute on until nginx comes, and from half a minute after that.
+    assert (state[60:come] == HIGH).all()
+    assert (state[come + 30 :] == HIGH).all()
+    # Balloon drivers take what is missing, and more when nginx comes; that of sqlite is not there.
+    for name in ("py1", "py2"):
+        assert balloon[name][0] == 0 < balloon[name][60] < balloon[name][come + 30]
+        assert allocated[name][60] > target[name][60] - 100  # taken before the target rose again
+    assert not balloon["sqlite"].any()
+    for at in (60, come + 30, change_tax):
+        assert swapped["sqlite"][at] > swapped["py1"][at] + 5000
+        assert allocated["sqlite"][at] <= target["sqlite"][at] + 2000
+    # Who works is worth more than who is idle, until there is no tax.
+    assert target["redis"][60] > 1.3 * target["py1"][60]
+    assert target["nginx"][change_tax - 1] > 1.3 * target["py1"][change_tax - 1]
+    after = target["redis"][change_tax + 5]
+    assert abs(after - target["py1"][change_tax + 5]) <= 1
+    # The idle are let have their part again, and do not ask for it.
+    assert balloon["py1"][change_tax + 5] < balloon["py1"][change_tax - 1]
+    assert (allocated["py1"][change_tax:] == allocated["py1"][change_tax]).all()
+    # Twice the shares, twice the memory.
+    assert abs(target["redis"][change_shares + 5] - 2 * target["py1"][change_shares + 5]) <= 2
+    # What nginx leaves is more than balloons hold.
+    assert balloon["py1"][go] > 0 == balloon["py1"][go + 5]
+    assert (target["nginx"][[come - 1, go]] == -1).all()
 
 
 SCENARIOS = {
@@ -120,4 +166,5 @@ def test_a_scenario_ends_as_it_promises(name: str, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    SCENARIOS[name](json.loads(done.stdout))
+    recording = Recording.load(tmp_path / "esxcore-run" / "recording.npz")
+    SCENARIOS[name](json.loads(done.stdout), recording)

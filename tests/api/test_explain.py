@@ -85,6 +85,7 @@ def test_text_and_facts_agree() -> None:
         for name in ("web", "db", "log"):
             why = host.explain(name, at=second)
             facts = why.facts
+            assert isinstance(why, esxcore.Explanation)
             assert str(why) == why.text
             assert f"({facts['target_pages']} pages)" in why.text or (
                 f"target {facts['target_pages']} pages" in why.text

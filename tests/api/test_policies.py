@@ -269,6 +269,12 @@ def test_every_policy_runs_on_a_host(policy: Any) -> None:
     assert host.explain("web").facts["policy"] == getattr(policy, "name", policy)
 
 
+def test_whatever_tells_targets_is_a_policy() -> None:
+    for policy in (esxcore.MinFunding(), esxcore.Squeezed(), Watched(esxcore.Equal())):
+        assert isinstance(policy, esxcore.Policy)
+    assert not isinstance(dividing_host(), esxcore.Policy)
+
+
 def test_the_policy_that_was_given_is_told() -> None:
     policy = Watched(esxcore.MinFunding())
     host = dividing_host(policy=policy)
