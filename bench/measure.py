@@ -59,6 +59,8 @@ class Scale:
     census_python: int
     census_file: int
     census_holes: int
+    replay_pages: int
+    replay_references: int
 
 
 _MIB = 2**20 // PAGE_BYTES
@@ -82,6 +84,8 @@ _SCALES = {
         census_python=8 * _MIB,
         census_file=8 * _MIB,
         census_holes=256 * _MIB,
+        replay_pages=20_000,
+        replay_references=100_000,
     ),
     "full": Scale(
         name="full",
@@ -100,6 +104,8 @@ _SCALES = {
         census_python=256 * _MIB,
         census_file=_GIB,
         census_holes=64 * _GIB,
+        replay_pages=4_000_000,
+        replay_references=10_000_000,
     ),
 }
 

@@ -27,6 +27,6 @@ scenario = Scenario.from_mapping(
 )
 recording = run(scenario, workloads={"twin-1": WanderingHotSpot()})
 
-for row in recording.table():
+for row in recording.memory():
     reclaimed_mib = row.reclaimed_pages / 256
     print(f"{row.name:7} {reclaimed_mib:6.1f} MiB reclaimed, {row.cow_breaks:5} COW breaks")

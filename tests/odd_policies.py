@@ -88,6 +88,9 @@ def trouble(view: esxcore.HostView) -> Any:
 
 HOSTILE: dict[str, Callable[[esxcore.HostView], Any]] = {
     "nothing": lambda view: None,
+    "a generator": lambda view: (pages for pages in view.min_pages.tolist()),
+    "a set": lambda view: set(view.min_pages.tolist()),
+    "one number": lambda view: 20,
     "too short": lambda view: view.max_pages[1:],
     "too long": lambda view: [*view.min_pages.tolist(), 0],
     "ragged": lambda view: [[1], [2, 3]] + [[1]] * (len(view) - 2),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from esxcore.decisions import Decisions, Gathering
 from esxcore.recording import Recording
 
 MIB = 256  # pages
@@ -79,3 +80,30 @@ def divided_recording(**changes: Any) -> Recording:
         "overhead_pages": np.array([1, 2, 2]) * MIB,
     }
     return small_recording(**({"vms": vms, "host": host} | changes))
+
+
+def some_decisions(policy: str = "esx2002") -> Decisions:
+    """Three changed targets of the divided recording, of more that were made."""
+    gathering = Gathering(("web", "db"), limit=3)
+    row = {"allocated_pages": 16 * MIB, "active_pages": 4 * MIB, "bound": "none"}
+    shared = {"policy": policy, "available_pages": 26 * MIB, "cheapest": "web"}
+
+    def target(before: int | None, after: int, price: float, tax: int) -> dict[str, Any]:
+        before = None if before is None else before * MIB
+        told = {"before_pages": before, "target_pages": after * MIB, "price": price}
+        return row | told | {"taxed_pages": tax * MIB}
+
+    gathering.add(
+        [
+            shared | {"time_s": float(second), "cause": "Period", "free_state": "high"}
+            | {"vms": {"web": target(second, second + 1, 0.1, 0)}}
+            for second in range(3)
+        ]
+        + [
+            shared | {"time_s": 60.0, "cause": "PowerOn", "free_state": "soft"}
+            | {"vms": {"web": target(16, 12, 0.01, 2), "db": target(None, 16, 0.02, -2)}},
+            shared | {"time_s": 105.0, "cause": "StateChanged", "free_state": "high"}
+            | {"vms": {"web": target(12, 10, 0.01, 3) | {"bound": "min"}}},
+        ]
+    )  # fmt: skip
+    return gathering.decisions()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from esxcore.config import PAGE_SIZE as PAGE_SIZE
     from esxcore.config import paper_parameters as paper_parameters
     from esxcore.contents import ContentTrace as ContentTrace
+    from esxcore.costs import Costs as Costs
     from esxcore.counting import Census as Census
     from esxcore.counting import census as census
     from esxcore.errors import ArgumentTypeError as ArgumentTypeError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from esxcore.errors import HostBusyError as HostBusyError
     from esxcore.errors import InvariantError as InvariantError
     from esxcore.errors import MinOvercommittedError as MinOvercommittedError
+    from esxcore.errors import MissingLibraryError as MissingLibraryError
     from esxcore.errors import NotAdmittedError as NotAdmittedError
     from esxcore.errors import OutOfMachineMemoryError as OutOfMachineMemoryError
     from esxcore.errors import PageRangeError as PageRangeError
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
     from esxcore.errors import SizeWarning as SizeWarning
     from esxcore.errors import UnknownVmError as UnknownVmError
     from esxcore.errors import VmBlockedError as VmBlockedError
+    from esxcore.errors import WorkloadError as WorkloadError
     from esxcore.experiment import build_host as build_host
     from esxcore.experiment import run as run
+    from esxcore.guest import Guest as Guest
     from esxcore.host import Host as Host
     from esxcore.policy import Equal as Equal
     from esxcore.policy import MinFunding as MinFunding
@@ -57,12 +61,18 @@ if TYPE_CHECKING:
     from esxcore.sampling import sampling_error as sampling_error
     from esxcore.sampling import wilson_interval as wilson_interval
     from esxcore.scenario import Scenario as Scenario
+    from esxcore.simulation import Simulation as Simulation
+    from esxcore.simulation import WorkReport as WorkReport
     from esxcore.squeezed import Squeezed as Squeezed
+    from esxcore.traces import PageTrace as PageTrace
+    from esxcore.traces import miss_ratios as miss_ratios
     from esxcore.view import HostView as HostView
     from esxcore.vm import Vm as Vm
     from esxcore.workload import Accesses as Accesses
     from esxcore.workload import Activity as Activity
     from esxcore.workload import ActivityRecord as ActivityRecord
+    from esxcore.workload import Batch as Batch
+    from esxcore.workload import PacedWorkload as PacedWorkload
     from esxcore.workload import Workload as Workload
 
 _HOMES = {
@@ -78,6 +88,7 @@ _HOMES = {
         "HostBusyError",
         "InvariantError",
         "MinOvercommittedError",
+        "MissingLibraryError",
         "NotAdmittedError",
         "OutOfMachineMemoryError",
         "PageRangeError",
@@ -87,8 +98,12 @@ _HOMES = {
         "SizeWarning",
         "UnknownVmError",
         "VmBlockedError",
+        "WorkloadError",
     ),
     "contents": ("ContentTrace",),
+    "costs": ("Costs",),
+    "guest": ("Guest",),
+    "simulation": ("Simulation", "WorkReport"),
     "counting": ("Census", "census"),
     "experiment": ("build_host", "run"),
     "host": ("Host",),
@@ -114,9 +129,17 @@ _HOMES = {
     ),
     "sampling": ("plan_samples", "sampling_error", "wilson_interval"),
     "scenario": ("Scenario",),
+    "traces": ("PageTrace", "miss_ratios"),
     "view": ("HostView",),
     "vm": ("Vm",),
-    "workload": ("Accesses", "Activity", "ActivityRecord", "Workload"),
+    "workload": (
+        "Accesses",
+        "Activity",
+        "ActivityRecord",
+        "Batch",
+        "PacedWorkload",
+        "Workload",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -24,6 +24,7 @@ from esxcore.errors import (
     PageRangeError,
     RealMemoryError,
 )
+from esxcore.guest import Guest
 from esxcore.reports import BalloonDriver
 
 Ppns: TypeAlias = SupportsIndex | Sequence[int] | NDArray[np.integer[Any]]
@@ -207,6 +208,7 @@ def division_settings(  # noqa: PLR0913  (keyword-only settings of one host)
     share_before_swap: object,
     balloon_cap: object,
     balloon_host_cap: object,
+    balloon_guest_caps: object,
     swap_out_rate: object,
     ledger_records: object,
 ) -> dict[str, Any]:
@@ -226,9 +228,32 @@ def division_settings(  # noqa: PLR0913  (keyword-only settings of one host)
         "share_before_swap": share_before_swap,
         "balloon_cap": real_number(balloon_cap, "balloon_cap"),
         "balloon_host_cap": real_number(balloon_host_cap, "balloon_host_cap"),
-        "swap_out_rate": in_range(swap_out_rate, "swap_out_rate", 0, 2**32 - 1),
+        "balloon_guest_caps": guest_caps(balloon_guest_caps),
+        "swap_out_rate": in_range(swap_out_rate, "swap_out_rate", 1, 2**32 - 1),
         "ledger_records": in_range(ledger_records, "ledger_records", 0, _core.MAX_LEDGER_RECORDS),
     }
+
+
+def guest_caps(caps: object) -> list[tuple[str, float]]:
+    """Largest balloons by guest type: fractions of a virtual machine's size."""
+    what = "balloon_guest_caps"
+    if caps is None:
+        return []
+    if not isinstance(caps, Mapping):
+        raise ArgumentTypeError(
+            f"{what}: {caps!r}; expected fractions by guest type, such as {{'linux': 0.65}}"
+        )
+    checked = []
+    for name, cap in caps.items():
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"{what}: {name!r}; expected the name of a guest type")
+        if not name or not name.isprintable():
+            raise ConfigError(f"{what}: {name[:40]!r}; expected one or more printable characters")
+        fraction = real_number(cap, f"{what}[{name!r}]")
+        if not 0 <= fraction <= 1:  # nor is NaN
+            raise ConfigError(f"{what}[{name!r}]: {cap!r}; expected 0 to 1")
+        checked.append((name, fraction))
+    return checked
 
 
 def entitlement(shares: object) -> int | str:
@@ -260,6 +285,28 @@ def driver_settings(driver: BalloonDriver) -> tuple[int | None, int, int, int | 
         most if limit is None else page_count(limit, "driver limit"),
         None if driver.stuck_at is None else _moment(driver.stuck_at, "driver stuck_at"),
     )
+
+
+def guest_settings(guest: object) -> dict[str, Any]:
+    """A guest's operating system as the core takes it; a text is a kind with its defaults."""
+    if isinstance(guest, str):
+        guest = Guest(kind=guest)  # type: ignore[arg-type]  (checked below)
+    if not isinstance(guest, Guest):
+        raise ArgumentTypeError(f"guest: {guest!r}; expected the name of a kind, or a Guest")
+    if guest.image is not None and not isinstance(guest.image, str):
+        raise ArgumentTypeError(f"guest image: {guest.image!r}; expected text")
+    return {
+        "kind": choice(guest.kind, "guest", ("default", "linux", "windows")),
+        "replacement": choice(guest.replacement, "guest replacement", ("two-list", "clock", "lru")),
+        "image": guest.image,
+        "swap_pages": None if guest.swap is None else page_count(guest.swap, "guest swap"),
+        "kernel_pages": page_count(guest.kernel, "guest kernel"),
+        "metadata_bytes": in_range(guest.metadata_bytes, "guest metadata_bytes", 0, PAGE_SIZE),
+        "boot_pages": page_count(guest.boot, "guest boot"),
+        "boot_s": _moment(guest.boot_time, "guest boot_time"),
+        "dirty_expire_s": _moment(guest.dirty_expire, "guest dirty_expire"),
+        "zero_rate": in_range(guest.zero_rate, "guest zero_rate", 0, 2**32 - 1),
+    }
 
 
 def _moment(value: object, what: str) -> int:

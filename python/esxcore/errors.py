@@ -129,6 +129,10 @@ class RealMemoryError(EsxError, MemoryError):
     """The system running esxcore has too little memory for the machine that is simulated."""
 
 
+class WorkloadError(EsxError, ValueError):
+    """A workload yields what no process can do, or nothing: its time would stand still."""
+
+
 class UnknownVmError(EsxError, LookupError):
     """No virtual machine of that name or handle is powered on."""
 
@@ -139,6 +143,10 @@ class DuplicateVmError(EsxError, ValueError):
 
 class HostBusyError(EsxError, RuntimeError):
     """The host is serving another call; it never waits."""
+
+
+class MissingLibraryError(EsxError, ImportError):
+    """A library that esxcore does not depend on is needed here; the message says how to get it."""
 
 
 class InvariantError(EsxError, AssertionError):

@@ -1,10 +1,9 @@
 """Policies: who should have how much memory (paper, sections 5 and 6).
 
 A policy is an object with one method, ``targets(view)``: in goes a `HostView`, a value with a row a
-virtual machine, out come whole pages, a number for each. It may have a ``name``, and
-``may_overcommit = True`` if its targets may add up to more than there is; one that remembers
-anything has ``fork()``, for hosts that are forked. Those built in and those
-written in Python work alike wherever a policy is taken: `Host`, `Host.policy`, scenarios.
+virtual machine, out come whole pages, a number for each. What else it may have, `Policy` says.
+Those built in and those written in Python work alike wherever a policy is taken: `Host`,
+`Host.policy`, scenarios.
 
 A policy that thinks in weights rather than in pages ends in ``view.apportion(weights)``, which
 makes valid targets of any weights.
@@ -41,7 +40,16 @@ CoreForm: TypeAlias = (
 
 @runtime_checkable
 class Policy(Protocol):
-    """Whatever says how much memory each virtual machine should have."""
+    """Whatever says how much memory each virtual machine should have.
+
+    ``targets`` is all it needs. What else it may have, the host asks for by name:
+
+    - ``name``, a text, instead of the name of its class;
+    - ``may_overcommit = True`` if its targets may add up to more than there is, so that paging
+      follows. `Proxmox` is such a one, and a class that passes on what it answers has to say so
+      too;
+    - ``fork()`` if it remembers anything: what a host gets that is forked from one that has it.
+    """
 
     def targets(self, view: HostView) -> Any:
         """The target of each virtual machine in pages: integers, a row each as in the view.
@@ -176,13 +184,35 @@ def resolve_policy(policy: object, what: str = "policy", **settings: Any) -> Pol
                 )
         for name, parameter in known.items():
             if parameter.default is parameter.empty and name not in settings:
-                raise ConfigError(f"{what}: {policy} needs its setting {name!r}")
+                raise ConfigError(
+                    f"{what}: {policy} needs its setting {name!r}{_FIXED if make is Static else ''}"
+                )
         return make(**settings)
+    if isinstance(policy, type) and callable(getattr(policy, "targets", None)):
+        raise ArgumentTypeError(
+            f"{what}: {policy!r}; expected an instance, {policy.__name__}({_needed(policy)})"
+        )
     if isinstance(policy, type) or not callable(getattr(policy, "targets", None)):
         raise ArgumentTypeError(
             f"{what}: {policy!r}; expected a name or an object with a method targets(view)"
         )
     return policy  # type: ignore[return-value]
+
+
+_FIXED = "; Host.set_targets(pages) fixes targets, and policy=Static(pages) does from the beginning"
+
+
+def _needed(policy: type) -> str:
+    """What a class of policies must be given to make one."""
+    try:
+        parameters = inspect.signature(policy).parameters.values()
+    except (ValueError, TypeError):  # classes of C need not tell
+        return ""
+    needed = (each for each in parameters if each.default is each.empty)
+    return ", ".join(each.name for each in needed if each.kind not in _REST)
+
+
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def core_form(policy: Policy) -> CoreForm:
@@ -207,6 +237,11 @@ def _ask(policy: Policy, name: str, columns: dict[str, Any]) -> NDArray[np.int64
         raise PolicyError(
             f"policy {name!r}: its targets are no column; expected {len(view)} whole numbers"
         ) from None
+    if array.ndim == 0:
+        raise PolicyError(
+            f"policy {name!r}: its targets are of type {type(answer).__name__};"
+            f" expected a list or an array of {len(view)} whole numbers, one for each VM"
+        )
     if array.shape != (len(view),):
         raise PolicyError(
             f"policy {name!r}: its targets have shape {array.shape};"

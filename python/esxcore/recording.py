@@ -5,7 +5,7 @@ the resident contents, which says how much could be shared at that moment. It is
 on disk, written whole or not at all, so NumPy alone reads it too.
 
 Neighbours: `esxcore.experiment` makes recordings; `esxcore.plot` draws them; the command prints
-their tables.
+what they say of one moment; `esxcore.tables` hands them to other libraries.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esxcore.datafile import ArrayFile, npz_bytes, open_arrays, write_whole
+from esxcore.decisions import NO_DECISIONS, STATES, Decisions
 from esxcore.errors import DataError
+from esxcore.tables.recorded import RecordedTables
 
 FORMAT = 1
 """Number of the file format, stored with each recording."""
@@ -46,9 +48,6 @@ _NEEDED = {"host": (*_HOST, "cow_breaks"), "census": ("reclaimed_pages",), "vm":
 
 _COLUMNS = {"resident_pages": "allocated_pages"}
 _DIVISION = ("target_pages", "balloon_pages", "swapped_pages")
-STATES = ("high", "soft", "hard", "low")
-"""Free states in the order of the numbers that stand for them (paper, section 6.3)."""
-
 Columns = Mapping[str, NDArray[Any]]
 
 
@@ -71,7 +70,7 @@ class SharingPeak(NamedTuple):
     possible_pages: int
 
 
-class TableRow(NamedTuple):
+class MemoryRow(NamedTuple):
     """Memory of one virtual machine, or of the host, at one moment.
 
     Attributes
@@ -134,7 +133,7 @@ class DivisionRow(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
+class Recording(RecordedTables):
     """Everything a run observed.
 
     Parameters
@@ -154,6 +153,8 @@ class Recording:
         the run.
     source : str
         Where the recording came from; begins error messages.
+    decisions : Decisions
+        The targets that the policy changed, and why.
 
     Raises
     ------
@@ -170,6 +171,7 @@ class Recording:
     seed: int
     version: str
     source: str = "recording"
+    decisions: Decisions = NO_DECISIONS
 
     def __post_init__(self) -> None:
         samples = self.time_s.size
@@ -246,14 +248,14 @@ class Recording:
         sums["active_pages"] = sums["active_pages"] if sampled else -1
         return (*rows, DivisionRow("host", **sums))
 
-    def table(self, sample: int = -1) -> tuple[TableRow, ...]:
+    def memory(self, sample: int = -1) -> tuple[MemoryRow, ...]:
         """One row a virtual machine and one for the host, at one sample (the last by default).
 
         Of a virtual machine that is powered off all numbers are 0.
         """
         rows = [self._vm_row(position, sample) for position in range(len(self.vm_names))]
         host = {name: int(column[sample]) for name, column in self.host.items()}
-        whole = TableRow(
+        whole = MemoryRow(
             "host",
             host["machine_pages"],
             host["allocated_pages"],
@@ -264,6 +266,19 @@ class Recording:
             host["cow_breaks"],
         )
         return (*rows, whole)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both observed the same, wherever they came from; NaN is equal to NaN."""
+        if not isinstance(other, Recording):
+            return NotImplemented
+        mine, theirs = self._arrays(), other._arrays()
+        return list(mine) == list(theirs) and all(
+            column.dtype == theirs[name].dtype
+            and np.array_equal(column, theirs[name], equal_nan=column.dtype.kind == "f")
+            for name, column in mine.items()
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays can change
 
     def to_bytes(self) -> bytes:
         """The recording as the bytes of an npz archive; equal recordings give equal bytes."""
@@ -291,16 +306,18 @@ class Recording:
         with open_arrays(path) as file:
             if int(file.take("format", np.integer, 0)) != FORMAT:
                 raise file.error("format", f"is not {FORMAT}, the format this version reads")
+            names = tuple(map(str, file.take("vm_names", np.str_, 1)))
             return cls(
                 file.take("time_s", np.floating, 1),
                 _columns(file, "host", 1),
                 _columns(file, "census", 1),
                 _columns(file, "vm", 2),
-                tuple(map(str, file.take("vm_names", np.str_, 1))),
+                names,
                 str(file.take("scenario", np.str_, 0)),
                 _seed(file),
                 str(file.take("version", np.str_, 0)),
                 str(path),
+                Decisions.take(file, len(names)),
             )
 
     def _arrays(self) -> dict[str, Any]:
@@ -319,13 +336,14 @@ class Recording:
             "vm_names": np.array(self.vm_names, np.str_),
             "time_s": self.time_s,
             **columns,
+            **self.decisions.arrays(),
         }
 
-    def _vm_row(self, position: int, sample: int) -> TableRow:
+    def _vm_row(self, position: int, sample: int) -> MemoryRow:
         if not self.is_on(sample)[position]:
-            return TableRow(self.vm_names[position], 0, 0, 0, 0.0, 0.0, 0, 0)
+            return MemoryRow(self.vm_names[position], 0, 0, 0, 0.0, 0.0, 0, 0)
         vm = {name: column[sample, position] for name, column in self.vms.items()}
-        return TableRow(
+        return MemoryRow(
             self.vm_names[position],
             int(vm["max_pages"]),
             int(vm["allocated_pages"]),

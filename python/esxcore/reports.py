@@ -81,7 +81,10 @@ class Explanation:
         The numbers behind the text: ``target_pages`` and ``before_pages``, ``set_at_s`` and
         ``policy`` and ``cause`` of the decision, ``free_state`` and ``available_pages`` then,
         ``price`` (adjusted shares-per-page), ``taxed_pages``, ``bound``, ``cheapest``, what the
-        plan asks for, and in ``moved`` the pages moved since, by mechanism.
+        plan asks for, and in ``moved`` the pages moved since, by mechanism (``"zero fill"``,
+        ``"page-out"`` and so on). If the virtual machine was reconfigured and no policy has been
+        asked since, ``reconfigured_at_s`` says when, and ``decided_pages`` is the target before its
+        new bounds clamped it; otherwise both are None.
     """
 
     text: str

@@ -2,20 +2,84 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from esxcore import _core
+from esxcore.arguments import choice, column, in_range, real_number
 from esxcore.errors import ArgumentTypeError, ConfigError
+
+_PAGES, _COUNT = 2**32 - 1, 2**63 - 1
+_COLUMNS: Mapping[str, tuple[type[np.generic], int, int]] = {
+    "shares": (np.int64, 0, _COUNT),
+    "min_pages": (np.int64, 0, _PAGES),
+    "max_pages": (np.int64, 0, _PAGES),
+    "allocated_pages": (np.int64, 0, _PAGES),
+    "active_pages": (np.int64, 0, _PAGES),
+    "balloon_pages": (np.int64, 0, _PAGES),
+    "swapped_pages": (np.int64, 0, _PAGES),
+    "shared_pages": (np.int64, 0, _PAGES),
+    "guest_free_pages": (np.int64, -1, _PAGES),
+    "guest_available_pages": (np.int64, -1, _PAGES),
+    "swap_in_pages": (np.int64, 0, _COUNT),
+    "stall_fraction": (np.float64, 0, 1),
+    "driver_ok": (np.bool_, 0, 1),
+}
+"""Columns of a view: dtype, least and most."""
+_NUMBERS = (("machine_pages", _PAGES), ("free_pages", _PAGES), ("available_pages", _COUNT))
+
+
+def _names(names: object) -> tuple[str, ...]:
+    if not isinstance(names, tuple | list):
+        raise ConfigError(f"names: {names!r}; expected a tuple of texts")
+    for name in names:
+        if not (isinstance(name, str) and name.isprintable()):
+            raise ConfigError(f"names: {name!r}; expected printable text")
+    return tuple(names)
+
+
+def _checked(values: object, key: str, vms: int) -> NDArray[Any]:
+    """A column that nobody can write to, of the right dtype and length, its values in range."""
+    dtype, least, most = _COLUMNS[key]
+    array = values if isinstance(values, np.ndarray) and values.dtype == dtype else None
+    array = _converted(values, key, dtype) if array is None else array
+    if array.shape != (vms,):
+        raise ConfigError(f"{key}: shape {array.shape}; expected ({vms},), one for each VM")
+    if dtype is not np.bool_ and vms and not (least <= array.min() and array.max() <= most):
+        row = int(np.argmin((array >= least) & (array <= most)))
+        raise ConfigError(f"{key} of VM {row} is {array[row]}; expected {least} to {most}")
+    if array.flags.writeable:
+        array = array.copy()
+        array.setflags(write=False)
+    return array
+
+
+def _converted(values: object, key: str, dtype: type[np.generic]) -> NDArray[Any]:
+    """A list, or an array of another dtype, with nothing lost."""
+    if dtype is np.int64:
+        return column(values, key)
+    kinds, expected = ("b", "truths") if dtype is np.bool_ else ("iuf", "numbers")
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ConfigError(f"{key}: {values!r}; expected {expected}") from None
+    if array.size and array.dtype.kind not in kinds:
+        raise ConfigError(f"{key}: dtype {array.dtype}; expected {expected}")
+    return array.astype(dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HostView:
     """A host as a policy sees it: columns with a row a virtual machine in power-on order.
 
-    A value: nothing in it changes later, and its arrays cannot be written to.
+    A value: nothing in it changes later, and its arrays cannot be written to. One can be made of
+    another by ``dataclasses.replace``, to ask a policy what it would do if; columns may then be
+    lists. What no host can have is refused as a `ConfigError`.
 
     Attributes
     ----------
@@ -71,13 +135,29 @@ class HostView:
     free_state: str
     now_s: float
 
+    def __post_init__(self) -> None:
+        try:
+            names = _names(self.names)
+            columns = {key: _checked(getattr(self, key), key, len(names)) for key in _COLUMNS}
+            numbers = {key: in_range(getattr(self, key), key, 0, most) for key, most in _NUMBERS}
+            now_s = real_number(self.now_s, "now_s")
+        except ArgumentTypeError as error:
+            raise ConfigError(str(error)) from None
+        choice(self.free_state, "free_state", ("high", "soft", "hard", "low"))
+        if not 0 <= now_s < math.inf:  # nor is NaN
+            raise ConfigError(f"now_s: {now_s}; expected a finite number of at least 0")
+        for key, value in ({"names": names, "now_s": now_s} | columns | numbers).items():
+            object.__setattr__(self, key, value)
+
     def __len__(self) -> int:
         return len(self.names)
 
     def apportion(self, weights: ArrayLike) -> NDArray[np.int64]:
         """Whole pages in proportion to any weights, as far as min and max allow.
 
-        They add up to exactly what is available, or to everyone's max if that is less.
+        They add up to exactly what is available, or to everyone's max if that is less. Rows
+        without weight get what the others leave, the last row first; if there is no weight at all,
+        all rows weigh the same.
 
         Parameters
         ----------

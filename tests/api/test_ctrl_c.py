@@ -269,3 +269,35 @@ def test_progress_counts_pages_that_need_no_reading(tmp_path: Path) -> None:
         progress=lambda done, pages: calls.append((done, pages)),
     )
     assert calls[-1] == (110, 110)
+
+
+@pytest.fixture(scope="module")
+def long_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of six million references to a million pages, each referred to again and again."""
+    path: Path = tmp_path_factory.mktemp("trace") / "long.oracleGeneral"
+    records = np.zeros(PAGES, [("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
+    records["id"] = np.arange(PAGES)
+    with path.open("wb") as file:
+        for _ in range(6):
+            records.tofile(file)
+    return path
+
+
+TRACE_CALLS: dict[str, Callable[[Path], object]] = {
+    "load": esxcore.PageTrace.load,
+    "stream": lambda path: esxcore.miss_ratios(path, ["2GiB", "1GiB"]),
+    "replay": lambda path: esxcore.PageTrace(np.arange(2**24) % 999_983).miss_ratio("2GiB"),
+}
+
+
+@pytest.mark.parametrize("name", TRACE_CALLS)
+def test_handlers_run_inside_a_walk_over_a_trace(name: str, long_trace: Path) -> None:
+    ticks = Ticks()
+    with ticking(ticks):
+        TRACE_CALLS[name](long_trace)
+    assert ticks.inside() >= RUNS, sorted(ticks.steps.values())
+
+
+@pytest.mark.parametrize("name", TRACE_CALLS)
+def test_a_handler_that_raises_ends_a_walk_over_a_trace(name: str, long_trace: Path) -> None:
+    stop(lambda: TRACE_CALLS[name](long_trace))

@@ -18,6 +18,7 @@ from esxcore import (
     PolicyError,
     UnknownVmError,
 )
+from odd_policies import Asked
 from worlds import dividing_host, size, small_host
 
 NAN = math.nan
@@ -49,7 +50,20 @@ HOSTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"balance_period": "0.5s"}, ConfigError, "balance_period: '0.5s'; expected 1 to"),
     ({"swap": -1}, ConfigError, "swap: -1 pages; expected 0 to 4294967295"),
     ({"swap": 1.5}, ArgumentTypeError, f"swap: 1.5 is float; {A_SIZE}"),
-    ({"swap_out_rate": -1}, ConfigError, "swap_out_rate: -1; expected 0 to 4294967295"),
+    ({"swap_out_rate": -1}, ConfigError, "swap_out_rate: -1; expected 1 to 4294967295"),
+    ({"swap_out_rate": 0}, ConfigError, "swap_out_rate: 0; expected 1 to 4294967295"),
+    ({"balloon_guest_caps": 0.5}, ArgumentTypeError,
+     "balloon_guest_caps: 0.5; expected fractions by guest type, such as {'linux': 0.65}"),
+    ({"balloon_guest_caps": {1: 0.5}}, ArgumentTypeError,
+     "balloon_guest_caps: 1; expected the name of a guest type"),
+    ({"balloon_guest_caps": {"": 0.5}}, ConfigError, "balloon_guest_caps: ''; expected one or"),
+    ({"balloon_guest_caps": {"a\ud800": 0.5}}, ConfigError, "balloon_guest_caps: 'a\\ud800'; exp"),
+    ({"balloon_guest_caps": {"linux": 1.01}}, ConfigError,
+     "balloon_guest_caps['linux']: 1.01; expected 0 to 1"),
+    ({"balloon_guest_caps": {"a": 0, "linux": NAN}}, ConfigError,
+     "balloon_guest_caps['linux']: nan; expected 0 to 1"),
+    ({"balloon_guest_caps": {"linux": "x"}}, ArgumentTypeError,
+     "balloon_guest_caps['linux']: 'x'; expected a number"),
     ({"ledger_records": True}, ArgumentTypeError, "ledger_records: True is bool; expected"),
     ({"shared_charge": "half"}, ConfigError, "shared_charge: 'half'; expected one of 'full'"),
     ({"share_before_swap": 1}, ArgumentTypeError, "share_before_swap: 1; expected True or False"),
@@ -58,9 +72,14 @@ POLICIES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: "esx2003", ConfigError,
      "policy: no policy is named 'esx2003'; did you mean 'esx2002'?"),
     (lambda: "none", ConfigError, "policy: no policy is named 'none'; expected one of 'esx2002',"),
-    (lambda: "static", ConfigError, "policy: static needs its setting 'pages'"),
+    (lambda: "static", ConfigError,
+     "policy: static needs its setting 'pages'; Host.set_targets(pages) fixes targets, and"),
     (lambda: 3, ArgumentTypeError, "policy: 3; expected a name or an object with a method"),
-    (lambda: esxcore.MinFunding, ArgumentTypeError, "policy: <class 'esxcore.policy.MinFunding'>"),
+    (lambda: esxcore.MinFunding, ArgumentTypeError,
+     "policy: <class 'esxcore.policy.MinFunding'>; expected an instance, MinFunding()"),
+    (lambda: Asked, ArgumentTypeError,
+     "policy: <class 'odd_policies.Asked'>; expected an instance, Asked(answer)"),
+    (lambda: dict, ArgumentTypeError, "policy: <class 'dict'>; expected a name or an object with"),
     (lambda: esxcore.MinFunding(1.0), ConfigError,
      "tax_rate is 1; expected a number of at least 0 and below 1"),
     (lambda: esxcore.MinFunding(-0.1), ConfigError, "tax_rate is -0.1; expected a number of"),
@@ -199,7 +218,8 @@ def test_a_machine_too_small_for_what_it_is_to_promise(host: esxcore.Host) -> No
     error = refused(
         lambda: host.power_on("mail", max=size(62), min=1, overhead=2),
         NotAdmittedError,
-        'VM "mail" wants 61 pages of swap space reserved (size 62 - min 1) but 60 are unreserved',
+        'VM "mail" wants 61 pages of swap space reserved (size 62 - min 1) but 60 are unreserved;'
+        " Host(swap=...) sets how much there is",
     )
     assert (error.wanted_pages, error.unreserved_pages) == (61, 60)  # type: ignore[attr-defined]
     assert host.state_digest() == digest
@@ -220,6 +240,24 @@ def test_overhead_that_is_not_free_is_made_free() -> None:
     assert host.stats()["overhead_pages"] == 20
     assert host.vms()["swapped_pages"][0] >= 10
     host.audit()
+
+
+def test_a_balloon_is_capped_by_the_type_of_its_guest() -> None:
+    def largest(caps: dict[str, float] | None) -> int:
+        host = dividing_host(balloon_guest_caps=caps)
+        host.power_on("log", max=size(40), overhead=2, min=0, balloon_limit=size(26))
+        sizes = []
+        for _ in range(30):
+            for name in ("web", "db", "log"):
+                host.touch(name, np.arange(40), write=True)
+            host.advance(1)
+            sizes.append(host.vms()["balloon_pages"].max())
+        host.audit()
+        return int(max(sizes))
+
+    assert largest(None) == largest({}) == largest({"linux": 0.1}) > 4
+    assert largest({"linux": 0.9, "default": 0.1}) == 4
+    assert largest({"default": 0}) == 0
 
 
 def test_powered_off_twice(host: esxcore.Host) -> None:

@@ -11,11 +11,11 @@ import esxcore
 from worlds import dividing_host, size
 
 COUNTS = {
-    "ZeroFill": "zero_fills",
-    "CowBreak": "cow_breaks",
-    "PageIn": "page_ins",
-    "EmergencyPageOut": "emergency_page_outs",
-    "SharedBeforeSwap": "shared_before_swap_pages",
+    "zero fill": "zero_fills",
+    "COW break": "cow_breaks",
+    "page-in": "page_ins",
+    "emergency page-out": "emergency_page_outs",
+    "shared before swap": "shared_before_swap_pages",
 }
 
 
@@ -31,7 +31,7 @@ def snapshot(host: esxcore.Host) -> dict[str, dict[str, Any]]:
     for row, name in enumerate(columns["name"].tolist()):
         facts = {key: columns[key][row].item() for key in ("target_pages", "blocked")}
         facts |= {word: columns[key][row].item() for word, key in COUNTS.items()}
-        facts["PageOut"] = (columns["page_outs"] - columns["emergency_page_outs"])[row].item()
+        facts["page-out"] = (columns["page_outs"] - columns["emergency_page_outs"])[row].item()
         rows[name] = facts
     return rows
 
@@ -55,7 +55,7 @@ def told(moment: dict[str, Any]) -> tuple[str, Any]:
     rows = {}
     for name, vm in moment["vms"].items():
         facts = {key: vm[key] for key in ("target_pages", "blocked")}
-        rows[name] = facts | {word: vm["moved"].get(word, 0) for word in [*COUNTS, "PageOut"]}
+        rows[name] = facts | {word: vm["moved"].get(word, 0) for word in [*COUNTS, "page-out"]}
     return moment["free_state"], rows
 
 
@@ -135,3 +135,80 @@ def test_the_future_is_not_explained() -> None:
     ):
         host.explain("web", at=21)
     assert host.explain("web", at="20s").facts["at_s"] == 20
+
+
+def test_causes_and_mechanisms_are_told_in_words() -> None:
+    host = busy_host()
+    host.advance(1)
+    assert host.explain("web").facts["cause"] == "a VM was powered on"
+    assert "Set at 1 s by esx2002 because a VM was powered on." in str(host.explain("web"))
+    host.touch("web", np.arange(40), write=True)
+    host.set_targets([20, 20, 20])
+    host.advance(1)
+    why = host.explain("web")
+    assert why.facts["cause"] == "the policy was set"
+    assert "by static because the policy was set" in why.text
+    moved = host.replay()[-1]["vms"]["web"]["moved"]
+    assert moved["zero fill"] == 40
+    words = {why.facts["cause"], why.facts["bound"], *moved}
+    assert not any(word != "COW break" and word != word.lower() for word in words)
+
+
+def test_the_first_division_is_for_the_first_vm() -> None:
+    """Making a host with a policy is no occasion to divide anything."""
+    for policy in ("esx2002", esxcore.Equal()):
+        host = esxcore.Host("4MiB", content="tokens", policy=policy)
+        host.power_on("web", max=size(40), overhead=0)
+        host.advance(1)
+        assert host.explain("web").facts["cause"] == "a VM was powered on"
+
+
+def test_a_vm_that_was_reconfigured_says_so() -> None:
+    host = dividing_host()
+    host.advance(3)
+    host.configure("web", max=size(30))
+    why = host.explain("web")
+    assert why.facts["target_pages"] == host.vms()["target_pages"][0] == 30
+    assert (why.facts["reconfigured_at_s"], why.facts["decided_pages"]) == (3.0, 40)
+    assert why.facts["bound"] == "max"
+    assert (
+        "The VM was reconfigured at 3 s, which clamped the target from 0.2 MiB to 0.1 MiB;"
+        " no policy has been asked since."
+    ) in why.text
+    assert host.explain("db").facts["reconfigured_at_s"] is None
+    host.advance(1)
+    why = host.explain("web")
+    assert (why.facts["cause"], why.facts["set_at_s"]) == ("a VM was reconfigured", 4.0)
+    assert (why.facts["target_pages"], why.facts["before_pages"]) == (30, 40)
+    assert (why.facts["reconfigured_at_s"], why.facts["decided_pages"]) == (None, None)
+    assert "reconfigured at" not in why.text
+    host.configure("web", shares="high")
+    assert "The VM was reconfigured at 4 s; no policy has been asked since." in str(
+        host.explain("web")
+    )
+
+
+def test_a_vm_that_is_gone_is_explained_while_it_is_remembered() -> None:
+    host = busy_host()
+    live(host, 10)
+    web, before = host.vm("web"), host.explain("web", at=8).facts
+    web.power_off()
+    host.advance(5)
+    assert host.explain("web", at=8).facts == web.explain(at=8).facts == before
+    for call in (lambda: host.explain("web", at=12), lambda: web.explain(at=12)):
+        with pytest.raises(esxcore.UnknownVmError) as caught:
+            call()
+        assert str(caught.value) == 'no VM "web" was powered on at 12 s'
+    with pytest.raises(esxcore.UnknownVmError, match='no VM "web" is powered on'):
+        host.explain("web")
+    with pytest.raises(esxcore.UnknownVmError, match="of this handle is powered off"):
+        web.explain()
+    again = host.power_on("web", max=size(20), overhead=0)
+    host.advance(5)
+    assert host.explain("web", at=8).facts == before, "the one that had the name then"
+    assert host.explain("web", at=20).facts["max_pages"] == 20
+    with pytest.raises(esxcore.UnknownVmError) as caught:
+        again.explain(at=8)
+    assert str(caught.value) == 'VM "web" was not powered on yet at 8 s'
+    with pytest.raises(esxcore.UnknownVmError, match='no VM "mail" was powered on at 8 s'):
+        host.explain("mail", at=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import traceback
 from typing import Any
@@ -15,7 +16,10 @@ from worlds import dividing_host, size
 
 FORM = "policy 'asked': its targets"
 MESSAGES = {
-    "nothing": f"{FORM} have shape (); expected (2,), one for each VM",
+    "nothing": f"{FORM} are of type NoneType; expected a list or an array of 2 whole numbers, one",
+    "a generator": f"{FORM} are of type generator; expected a list or an array of 2 whole numbers",
+    "a set": f"{FORM} are of type set; expected a list or an array of 2 whole numbers, one",
+    "one number": f"{FORM} are of type int; expected a list or an array of 2 whole numbers, one",
     "too short": f"{FORM} have shape (1,); expected (2,), one for each VM",
     "too long": f"{FORM} have shape (3,); expected (2,), one for each VM",
     "ragged": f"{FORM} are no column; expected 2 whole numbers",
@@ -75,11 +79,26 @@ def test_more_than_is_available_is_refused_unless_it_is_declared() -> None:
     available = host.view().available_pages
     with pytest.raises(esxcore.PolicyError) as caught:
         host.advance(1)
-    assert str(caught.value) == (f"the targets add up to 120 but {available} pages are available")
+    assert str(caught.value) == (
+        f"the targets add up to 120 but {available} pages are available; only a policy with"
+        " may_overcommit = True may give out more, so that paging follows"
+    )
     host.policy = Asked(lambda view: view.max_pages, may_overcommit=True)
     host.advance(1)
     assert targets(host) == [40, 40, 40]
     assert "paging follows" in str(host.explain("web"))
+
+
+def test_a_class_around_a_policy_that_overcommits_has_to_say_so() -> None:
+    """Which the protocol tells; Proxmox steers the machine and looks at no sum."""
+    steering = esxcore.Proxmox(target_fraction=1.0)
+    host = tight_host(Asked(steering.targets))
+    with pytest.raises(esxcore.PolicyError, match="may_overcommit = True"):
+        host.advance(1)
+    assert "may_overcommit = True" in (esxcore.Policy.__doc__ or "")
+    host.policy = Asked(steering.targets, may_overcommit=True)
+    host.advance(1)
+    assert sum(targets(host)) > host.view().available_pages
 
 
 def test_what_a_policy_raises_comes_out_whole() -> None:
@@ -194,7 +213,7 @@ def test_apportioning_is_exact_on_whole_numbers() -> None:
         found = view.apportion(weights)
         assert found.dtype == np.int64
         wanted = esxcore.min_funding_targets(
-            shares=weights,
+            shares=weights if any(weights) else [1, 1, 1],  # no weights at all are equal ones
             min_pages=view.min_pages,
             max_pages=view.max_pages,
             active_pages=view.max_pages,
@@ -203,8 +222,63 @@ def test_apportioning_is_exact_on_whole_numbers() -> None:
         )
         assert found.tolist() == wanted.tolist()
         assert found.sum() == view.available_pages
+    assert view.apportion([0.0, -0.0, 0]).tolist() == view.apportion([5, 5, 5]).tolist()
     for kind in (np.uint8, np.int32, np.float32, np.float64):
         assert (view.apportion(np.array([1, 2, 4], kind)) == view.apportion([1, 2, 4])).all()
+
+
+def test_a_view_can_be_changed_to_ask_what_if() -> None:
+    view = tight_host().view()
+    shares, richer = [1, 2, 4], np.uint32(110)
+    changed = dataclasses.replace(
+        view, shares=shares, available_pages=richer, names=["a", "b", "c"]
+    )
+    assert changed.shares.tolist() == shares
+    assert (changed.shares.dtype, changed.shares.flags.writeable) == (np.int64, False)
+    assert (changed.names, changed.available_pages) == (("a", "b", "c"), 110)
+    assert esxcore.Proportional().targets(changed).sum() == 110
+    mine = view.shares.copy()
+    kept = dataclasses.replace(view, shares=mine)
+    mine[0] = 77
+    assert kept.shares.tolist() == view.shares.tolist(), "a view is a value"
+    assert repr(dataclasses.replace(view)) == repr(view)
+
+
+ODD: list[tuple[dict[str, Any], str]] = [
+    ({"names": None}, "names: None; expected a tuple of texts"),
+    ({"names": ("a", 1, "c")}, "names: 1; expected printable text"),
+    ({"names": ("a", "\ud800", "c")}, "names: '\\ud800'; expected printable text"),
+    ({"names": ("a", "b")}, "shares: shape (3,); expected (2,), one for each VM"),
+    ({"shares": [1, 2]}, "shares: shape (2,); expected (3,), one for each VM"),
+    ({"shares": np.ones((3, 1), int)}, "shares: shape (3, 1); expected"),
+    ({"shares": None}, "shares: None of dtype NoneType; expected whole numbers"),
+    ({"shares": [1.5, 2, 3]}, "shares: 1.5 of dtype float64; expected whole numbers"),
+    ({"shares": [1, -2, 3]}, "shares of VM 1 is -2; expected 0 to 9223372036854775807"),
+    ({"shares": [1, 2, 2**70]}, "shares of VM 2 is 11805916207174113"),
+    ({"min_pages": [0, 0, -1]}, "min_pages of VM 2 is -1; expected 0 to 4294967295"),
+    ({"max_pages": [2**32, 9, 9]}, "max_pages of VM 0 is 4294967296; expected 0 to 4294967295"),
+    ({"active_pages": [True, False, True]}, "active_pages: True of dtype bool; expected whole"),
+    ({"guest_free_pages": [-2, 0, 0]}, "guest_free_pages of VM 0 is -2; expected -1 to"),
+    ({"stall_fraction": [0, np.nan, 0]}, "stall_fraction of VM 1 is nan; expected 0 to 1"),
+    ({"stall_fraction": [0, 0, 1.5]}, "stall_fraction of VM 2 is 1.5; expected 0 to 1"),
+    ({"stall_fraction": ["a", "b", "c"]}, "stall_fraction: dtype <U1; expected numbers"),
+    ({"stall_fraction": [[1], [1, 2], [1]]}, "stall_fraction: [[1], [1, 2], [1]]; expected"),
+    ({"driver_ok": [1, 1, 0]}, "driver_ok: dtype int64; expected truths"),
+    ({"machine_pages": -1}, "machine_pages: -1; expected 0 to 4294967295"),
+    ({"free_pages": 1.5}, "free_pages: 1.5 is float; expected a whole number"),
+    ({"available_pages": 2**64}, "available_pages: 18446744073709551616; expected 0 to"),
+    ({"free_state": "fine"}, "free_state: 'fine'; expected one of 'high', 'soft', 'hard', 'low'"),
+    ({"now_s": np.nan}, "now_s: nan; expected a finite number of at least 0"),
+    ({"now_s": "1s"}, "now_s: '1s'; expected a number"),
+]
+
+
+@pytest.mark.parametrize(("odd", "message"), ODD)
+def test_a_view_that_no_host_can_have_is_refused(odd: dict[str, Any], message: str) -> None:
+    with pytest.raises(esxcore.ConfigError) as caught:
+        dataclasses.replace(tight_host().view(), **odd)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

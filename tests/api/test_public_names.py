@@ -20,17 +20,19 @@ NAMES = {
     "Policy", "HostView", "MinFunding", "Proportional", "Equal", "Static", "Proxmox", "Squeezed",
     "min_funding_targets", "plan_samples", "sampling_error", "wilson_interval",
     "Scenario", "Recording", "build_host", "run",
-    "Workload", "Accesses", "Activity", "ActivityRecord", "ContentTrace",
+    "Workload", "PacedWorkload", "Batch", "Simulation", "WorkReport", "Costs", "Guest",
+    "Accesses", "Activity", "ActivityRecord", "ContentTrace",
     "Census", "census",
     "EsxError", "ConfigError", "ScenarioError", "DataError", "ContentError", "ArgumentTypeError",
     "PageRangeError", "OutOfMachineMemoryError", "RealMemoryError", "UnknownVmError",
     "DuplicateVmError", "HostBusyError", "InvariantError", "MinOvercommittedError",
-    "NotAdmittedError", "PolicyError", "VmBlockedError", "SizeWarning",
+    "NotAdmittedError", "PolicyError", "VmBlockedError", "WorkloadError", "MissingLibraryError",
+    "SizeWarning", "PageTrace", "miss_ratios",
 }  # fmt: skip
 HOST_MEMBERS = {
     "power_on", "power_off", "configure", "touch", "write", "read", "peek", "scan", "advance",
     "fork", "audit", "state_digest", "census", "stats", "vms", "pmap", "frames", "vm", "now",
-    "sampling", "policy", "set_targets", "view", "free_state", "explain", "replay",
+    "sampling", "policy", "set_targets", "view", "free_state", "explain", "replay", "decisions",
 }  # fmt: skip
 VM_MEMBERS = {
     "host", "name", "max_pages", "touch", "write", "read", "peek", "pmap", "sampling",
@@ -117,8 +119,10 @@ def test_every_error_is_an_esx_error_and_a_builtin() -> None:
         "NotAdmittedError": ValueError,
         "PolicyError": ValueError,
         "VmBlockedError": RuntimeError,
+        "WorkloadError": ValueError,
         "HostBusyError": RuntimeError,
         "InvariantError": AssertionError,
+        "MissingLibraryError": ImportError,
     }
     named = {name for name in NAMES if name.endswith("Error") and name != "EsxError"}
     assert set(kinds) == named

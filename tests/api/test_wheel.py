@@ -19,6 +19,7 @@ REQUIRED = [
     "data/active_phases.npz",
     "data/fleet_a.npz",
     "data/fleet_a.toml",
+    "data/trace_sort.npz",
 ]
 
 

@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from esxcore.datafile import packaged
 from esxcore.recording import Recording
 from esxcore.scenario import Scenario
+from esxcore.tables import FILE_KINDS
 from runs import TWINS, esxcore_run, names
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -83,7 +85,7 @@ def test_the_example_shows_two_guests_at_work(example: tuple[Path, str]) -> None
 def test_the_example_prints_the_recorded_numbers(example: tuple[Path, str]) -> None:
     folder, printed = example
     recording = Recording.load(folder / "esxcore-run/recording.npz")
-    for row in recording.table():
+    for row in recording.memory():
         found = re.search(rf"^ {row.name} +(.*\d)\s*$", printed, re.MULTILINE)
         assert found, row.name
         shown = found.group(1).replace(",", "").split()
@@ -100,7 +102,7 @@ def test_json_is_one_object_and_nothing_else(folder: Path) -> None:
     recording = Recording.load(result["files"]["recording"])
     assert Path(result["files"]["picture"]).read_bytes().startswith(PNG)
     assert names(folder) == {"deep", "deep/er", "deep/er/recording.npz", "deep/er/sharing.png"}
-    *vms, host = recording.table()
+    *vms, host = recording.memory()
     assert result["host"] == host._asdict()
     assert result["vms"] == [row._asdict() | {"stalled_s": 0} for row in vms]
     assert result["host"]["reclaimed_pages"] == result["sharing"]["possible_pages"] == 1024
@@ -134,6 +136,33 @@ def test_files_of_an_earlier_run_are_replaced(folder: Path) -> None:
     assert esxcore_run("../in/twins.toml").exit_code == 0
     assert Recording.load("esxcore-run/recording.npz").seed == 0
     assert names(folder / "esxcore-run") == {"recording.npz", "sharing.png", "mine.txt"}
+
+
+@pytest.mark.parametrize("kind", FILE_KINDS)
+def test_tables_are_saved_where_asked_for(folder: Path, kind: str) -> None:
+    done = esxcore_run("../in/twins.toml", "--tables", kind, "--out", "a")
+    assert (done.exit_code, done.stderr) == (0, "")
+    tables = {name: f"a/{name}.{kind}" for name in ("vms", "host", "census")}
+    assert names(folder) == {"a", "a/recording.npz", "a/sharing.png", *tables.values()}
+    recording = Recording.load("a/recording.npz")
+    for name, path in tables.items():
+        assert re.search(rf"^{name}: +{path}$", done.stdout, re.MULTILINE)
+        read = {"csv": pl.read_csv, "arrow": pl.read_ipc, "parquet": pl.read_parquet}[kind]
+        wanted = recording.table(name).to_polars()
+        # What is all missing has no type in CSV.
+        assert read(path).to_dict(as_series=False) == wanted.to_dict(as_series=False)
+
+
+def test_tables_that_cannot_be_written_are_refused_before_the_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "arro3.io", None)
+    monkeypatch.setattr("esxcore.experiment.run", None)
+    done = esxcore_run("../in/twins.toml", "--tables", "parquet")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("esxcore: error: a table as parquet file needs arro3-io, ")
+    assert done.stderr.endswith(": pip install 'esxcore[arrow]'\n")
+    assert names(folder) == set()
 
 
 def test_a_starved_guest_is_spoken_of(folder: Path) -> None:

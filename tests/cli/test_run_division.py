@@ -124,6 +124,57 @@ def test_a_policy_that_fails_is_one_line_and_leaves_nothing(short: Path) -> None
     assert names(short) == before
 
 
+ENDS = """
+import sys
+
+class Exits:
+    def targets(self, view):
+        sys.exit({what})
+
+class Interrupts:
+    def targets(self, view):
+        raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.parametrize("what", ["", "0", "7", "'good bye'"])
+def test_a_policy_that_ends_the_program_is_one_line(short: Path, what: str) -> None:
+    source = short.parent / "in"
+    (source / "cli_ends.py").write_text(ENDS.format(what=what))
+    (source / "short.toml").write_text(SHORT.replace("esx2002", "cli_ends:Exits"))
+    done = esxcore_run("../in/short.toml")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r'esxcore: error: policy "cli_ends:Exits" at 1 s of virtual time: SystemExit.*'
+        r" \(.*cli_ends\.py, line 6\)\n",
+        done.stderr,
+    )
+    assert names(short) == set()
+
+
+def test_ctrl_c_in_a_policy_is_ctrl_c(short: Path) -> None:
+    source = short.parent / "in"
+    (source / "cli_ends.py").write_text(ENDS.format(what=""))
+    (source / "short.toml").write_text(SHORT.replace("esx2002", "cli_ends:Interrupts"))
+    done = esxcore_run("../in/short.toml")
+    assert (done.exit_code, done.stdout, done.stderr) == (130, "", "esxcore: interrupted\n")
+
+
+def test_a_function_is_refused_before_it_does_anything(short: Path) -> None:
+    source = short.parent / "in"
+    (source / "cli_calls.py").write_text(
+        "import pathlib\ndef make():\n    pathlib.Path('called').touch()\n"
+    )
+    (source / "short.toml").write_text(SHORT.replace("esx2002", "cli_calls:make"))
+    done = esxcore_run("../in/short.toml")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        'esxcore: error: ../in/short.toml: policy.name is "cli_calls:make", which is a function;'
+        " expected a class with a method targets(view)\n"
+    )
+    assert names(short) == set()
+
+
 FAILURES = {
     "unknown policy": ("esx2002", "esx2020", 'policy.name is "esx2020"; did you mean "esx2002"?'),
     "no such module": ("esx2002", "nothing_here:X", "the module cannot be imported: ModuleNotF"),
@@ -134,6 +185,16 @@ FAILURES = {
         'vms[1].min is "80MiB"; expected what the host can promise at 5s (VM "gone" wants',
     ),
     "unknown key": ("[policy]", "[policy]\ntax = 1", 'unknown key policy.tax of policy "esx2002"'),
+    "no paging at all": (
+        "[policy]",
+        "[reclaim]\nswap_out_rate = 0\n[policy]",
+        "reclaim.swap_out_rate is 0; expected pages a second, a whole number from 1",
+    ),
+    "margin too wide": (
+        "[policy]",
+        "[reclaim]\nstate_margin = 1e9\n[policy]",
+        "reclaim.state_margin is 1000000000; expected so little",
+    ),
     "event for nobody": (
         "[run]",
         '[[events]]\nat = "1s"\nvm = "buzy"\nshares = 1\n[run]',

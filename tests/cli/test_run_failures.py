@@ -157,17 +157,17 @@ def test_a_folder_in_the_way_of_a_file_is_named(folder: Path) -> None:
 
 INTERRUPTED = """
 import os, signal, sys
-from esxcore.host import Host
+from esxcore.simulation import Simulation
 from esxcore.cli import main
 
-advance = Host.advance
+advance = Simulation.advance
 
-def interrupted(host, seconds):
-    if host.now == 3:
+def interrupted(simulation, seconds):
+    if simulation.host.now == 3:
         os.kill(os.getpid(), signal.SIGINT)
-    return advance(host, seconds)
+    return advance(simulation, seconds)
 
-Host.advance = interrupted
+Simulation.advance = interrupted
 main(sys.argv[1:], prog_name="esxcore")
 """
 

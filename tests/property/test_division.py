@@ -393,6 +393,7 @@ class Machine(RuleBasedStateMachine):
             assert guest.target_pages == guest.undecided_pages
         else:
             assert guest.target_pages == facts["target_pages"]
+            assert (facts["reconfigured_at_s"] is None) == (facts["decided_pages"] is None)
 
 
 def shares(given: int | str, count: int) -> int:

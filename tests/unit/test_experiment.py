@@ -279,7 +279,7 @@ def test_what_a_workload_returns_is_checked(
 def test_a_workload_for_nobody_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="no virtual machine 'lefft'; did you mean 'left'"):
         run(scenario_in(folder), workloads={"lefft": Writer(1)})
-    with pytest.raises(ArgumentTypeError, match="int has no method accesses"):
+    with pytest.raises(ArgumentTypeError, match=r"int has no method batch\(now\) or accesses"):
         run(scenario_in(folder), workloads={"left": 7})  # type: ignore[dict-item]
 
 

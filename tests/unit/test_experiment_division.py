@@ -83,7 +83,7 @@ def test_who_is_off_has_no_numbers(tmp_path: Path) -> None:
     # its own second 0 is that in which it came
     assert recording.vms["allocated_pages"][3:6, 1].tolist() == [0, 4 * MIB, 8 * MIB]
     assert recording.host["vms"].tolist() == [1] * 3 + [2] * 3 + [1] * 3
-    assert recording.table()[1][1:] == (0,) * 7
+    assert recording.memory()[1][1:] == (0,) * 7
     assert recording.vms["max_pages"][:, 0].tolist() == [32 * MIB] * 9
 
 
@@ -137,11 +137,29 @@ class Needs:
 
 class Refuses:
     def __init__(self): raise ValueError("not today")
+    def targets(self, view): return view.min_pages
+
+class Leaves(Refuses):
+    def __init__(self): raise SystemExit("bye")
+
+class Exits:
+    def targets(self, view): raise SystemExit(3)
+
+class ExitsSilently:
+    def targets(self, view): raise SystemExit
+
+class Interrupts:
+    def targets(self, view): raise KeyboardInterrupt
+
+def effects():
+    raise AssertionError("called")
 
 class Floats:
     def targets(self, view): return view.min_pages * 1.0
 
 class Nothing: pass
+
+made = Floats()
 
 number = 7
 """
@@ -186,6 +204,7 @@ def test_built_in_policies_are_made_with_their_parameters(tmp_path: Path) -> Non
 
 
 BARE_VM = {"name": "left", "max": "32MiB"}
+A_CLASS = "expected a class with a method targets(view)"
 MISTAKES = [
     ({"name": "esx2020"}, 'policy.name is "esx2020"; did you mean "esx2002"?'),
     ({"name": "zzz"}, 'policy.name is "zzz"; expected esx2002, proportional, equal, static,'),
@@ -198,12 +217,16 @@ MISTAKES = [
     ({"name": "own:Part", "prt": 1}, 'unknown key policy.prt of policy "own:Part"; did you mean'),
     ({"name": "own:Needs"}, 'policy.what is missing; policy "own:Needs" cannot be without it'),
     ({"name": "own:Refuses"}, '"own:Refuses" cannot be made: ValueError: not today'),
-    ({"name": "own:Nothing"}, 'name is "own:Nothing"; expected a class with a method targets(view'),
-    ({"name": "own:number"}, 'name is "own:number"; expected a class with a method targets(view)'),
+    ({"name": "own:Leaves"}, '"own:Leaves" cannot be made: SystemExit: bye'),
+    ({"name": "own:Nothing"}, f'"own:Nothing", which is a class without it; {A_CLASS}'),
+    ({"name": "own:number"}, f'policy.name is "own:number", which is of type int; {A_CLASS}'),
+    ({"name": "own:effects"}, f'"own:effects", which is a function; {A_CLASS}'),
+    ({"name": "own:made"}, f"which is a policy made already, of class Floats; {A_CLASS}"),
     ({"name": "own:"}, 'policy.name is "own:"; expected module:Class, both names of Python'),
     ({"name": "../own:Part"}, 'policy.name is "../own:Part"; expected module:Class'),
     ({"name": "no_such_module:X"}, "the module cannot be imported: ModuleNotFoundError: No module"),
     ({"name": "broken:X"}, "the module cannot be imported: SyntaxError"),
+    ({"name": "leaves:X"}, "the module cannot be imported: SystemExit: 5"),
 ]
 
 
@@ -213,6 +236,7 @@ def test_a_policy_that_is_none_is_one_line(
 ) -> None:
     (tmp_path / "own.py").write_text(OWN)
     (tmp_path / "broken.py").write_text("def\n")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(5)\n")
     with pytest.raises(ScenarioError) as error:
         run(scenario_in(tmp_path, policy=policy))
     assert str(error.value).startswith("my.toml: ")
@@ -253,6 +277,31 @@ def test_what_a_policy_raises_comes_out_whole(tmp_path: Path) -> None:
     assert policy_failure(ZeroDivisionError()) is None
 
 
+def test_even_what_ends_programs_is_blamed_on_its_policy(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    for name, said in (("Exits", "SystemExit: 3 ("), ("ExitsSilently", "SystemExit (")):
+        with pytest.raises(SystemExit) as error:
+            run(scenario_in(tmp_path, policy={"name": f"own:{name}"}))
+        failure = policy_failure(error.value)
+        assert failure is not None
+        assert failure.startswith(f'policy "own:{name}" at 1 s of virtual time: {said}')
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        run(scenario_in(tmp_path, policy={"name": "own:Interrupts"}))
+    assert policy_failure(interrupt.value) is None
+
+
+def test_balloon_caps_by_guest_type_reach_the_host(tmp_path: Path) -> None:
+    both = {"left": Sweep(32), "right": Sweep(32)}
+    peaks = []
+    for caps in ({"linux": 0.1}, {"default": 0.03125}):
+        scenario = scenario_in(
+            tmp_path, run={"duration": "40s"}, reclaim={"balloon_guest_caps": caps}
+        )
+        peaks.append(int(run(scenario, workloads=both).vms["balloon_pages"].max()))
+    assert peaks[0] > MIB
+    assert peaks[1] == MIB
+
+
 def test_a_wrong_answer_of_a_policy_is_a_policy_error(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     with pytest.raises(PolicyError) as error:
@@ -274,7 +323,25 @@ REFUSALS = [
     ),
     (
         {"vms": [vm("a"), vm("b")], "host": {"memory": "40MiB", "swap": "48MiB"}},
-        'my.toml: host.swap is "48MiB"; expected room for what is promised (VM "b" wants',
+        'my.toml: host.swap is "48MiB"; expected room for what is promised (VM "b" wants 7168 pages'
+        " of swap space reserved (size 8192 - min 1024) but 5120 are unreserved; host.swap sets how"
+        " much there is)",
+    ),
+    (
+        {
+            "host": {"memory": "40MiB", "swap": "56MiB"},
+            "events": [{"at": "2s", "vm": "left", "min": "0MiB"}],
+        },
+        'my.toml: events[0] (VM "left") at 2s: VM "left" wants 8192 pages of swap space reserved'
+        " (size 8192 - min 0) but 7168 are unreserved; host.swap sets how much there is",
+    ),
+    (
+        {"reclaim": {"state_margin": 1e9}},
+        "my.toml: reclaim.state_margin is 1000000000; expected so little that less than all memory",
+    ),
+    (
+        {"reclaim": {"thresholds": [1 - 1e-12, 0.5, 0.4, 0.3], "state_margin": 1e-9}},
+        "my.toml: reclaim.state_margin is 0.000000001; expected so little",
     ),
     ({"vms": [vm("a", min="64MiB")]}, 'my.toml: vms[0] (VM "a"): min is 16384 pages; expected at'),
     (

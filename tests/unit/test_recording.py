@@ -14,13 +14,13 @@ from recordings import MIB, divided_recording, small_recording
 
 
 def test_the_table_has_a_row_for_each_vm_and_the_host() -> None:
-    web, db, host = small_recording().table()
+    web, db, host = small_recording().memory()
     assert [row.name for row in (web, db, host)] == ["web", "db", "host"]
     assert web[1:] == (16 * MIB, 16 * MIB, 6 * MIB, 12.5 * MIB, 3.5 * MIB, MIB, 0)
     assert db[1:] == (16 * MIB, 16 * MIB, 3 * MIB, 14.5 * MIB, 1.5 * MIB, 0, 768)
     assert host[1:] == (64 * MIB, 32 * MIB, 9 * MIB, 27 * MIB, 5 * MIB, MIB, 768)
     assert web.consumed_pages + db.consumed_pages == host.consumed_pages
-    assert small_recording().table(1)[2].reclaimed_pages == 8 * MIB
+    assert small_recording().memory(1)[2].reclaimed_pages == 8 * MIB
 
 
 def test_the_peak_is_where_sharing_was_nearest_not_where_it_was_most() -> None:
@@ -115,7 +115,7 @@ def test_who_is_powered_off_has_nothing() -> None:
     web, db, host = recording.division(0)
     assert db[1:] == (0,) * 8
     assert host[1:] == web[1:]
-    assert recording.table(0)[1][1:] == (0,) * 7
+    assert recording.memory(0)[1][1:] == (0,) * 7
 
 
 def test_without_sampling_nobody_knows_what_is_active() -> None:
@@ -124,7 +124,7 @@ def test_without_sampling_nobody_knows_what_is_active() -> None:
 
 
 def test_overhead_is_consumed_by_no_vm() -> None:
-    assert divided_recording().table()[-1].consumed_pages == (27 - 2) * MIB
+    assert divided_recording().memory()[-1].consumed_pages == (27 - 2) * MIB
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ shared_charge = "fraction"
 share_before_swap = false
 balloon_cap = 0.4
 balloon_host_cap = 0.6
+balloon_guest_caps = { linux = 0.65, "odd one" = 1 }
 swap_out_rate = 1000
 ledger_records = 0
 
@@ -86,6 +87,7 @@ def test_a_file_means_what_it_says() -> None:
         "share_before_swap": False,
         "balloon_cap": 0.4,
         "balloon_host_cap": 0.6,
+        "balloon_guest_caps": {"linux": 0.65, "odd one": 1},
         "swap_out_rate": 1000,
         "ledger_records": 0,
     }
@@ -166,6 +168,7 @@ def test_what_is_written_reads_back_the_same(text: str) -> None:
 SIZE = 'expected a size with its unit (KiB, MiB, GiB, TiB) in whole 4 KiB pages, such as "'
 TIME = "whole seconds, at most 2**31, with a unit (s, min, h), such as"
 SHARES = 'expected "low", "normal" or "high", or a whole number from 0 to 2**32 - 1'
+CAPS = '"odd one" = 1 }; expected fractions from 0 to 1 by guest type, such as { linux = 0.65 }'
 FALLING = "expected four fractions of machine memory, each below the one before"
 MISTAKES = [
     ('swap = "2GiB"', "swap = 2", f"host.swap is 2; {SIZE}4GiB"),
@@ -187,6 +190,12 @@ MISTAKES = [
     ("balloon_cap = 0.4", "balloon_cap = 1.1", "reclaim.balloon_cap is 1.1; expected a fraction"),
     ("balloon_cap = 0.4", "balloon_cap = nan", "reclaim.balloon_cap is nan; expected a fraction"),
     ("swap_out_rate = 1000", "swap_out_rate = -1", "reclaim.swap_out_rate is -1; expected pages"),
+    ("swap_out_rate = 1000", "swap_out_rate = 0", "reclaim.swap_out_rate is 0; expected pages a s"),
+    ("linux = 0.65", "linux = 1.65", f"reclaim.balloon_guest_caps is {{ linux = 1.65, {CAPS}"),
+    ("linux = 0.65", "linux = nan", f"reclaim.balloon_guest_caps is {{ linux = nan, {CAPS}"),
+    ("linux = 0.65", "linux = true", f"reclaim.balloon_guest_caps is {{ linux = true, {CAPS}"),
+    ("linux = 0.65", '"" = 0.65', f'reclaim.balloon_guest_caps is {{ "" = 0.65, {CAPS}'),
+    ('{ linux = 0.65, "odd one" = 1 }', "0.65", "reclaim.balloon_guest_caps is 0.65; expected fr"),
     ("ledger_records = 0", "ledger_records = 0.5", "reclaim.ledger_records is 0.5; expected a"),
     # virtual machines
     ('min = "0MiB"', "min = 0", f'vms[0].min (VM "web") is 0; {SIZE}128MiB"'),

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from esxcore.datafile import packaged
 from esxcore.errors import ConfigError, DataError
-from esxcore.workload import Accesses, Activity, ActivityRecord, Workload
+from esxcore.workload import Accesses, Activity, ActivityRecord, PacedWorkload
 
 PAGES = 20
 
@@ -24,7 +24,7 @@ def record_of(seconds: int) -> ActivityRecord:
     return ActivityRecord(np.packbits(bits[:-1], axis=1), np.packbits(bits[1:], axis=1), PAGES)
 
 
-def reads(workload: Workload, seconds: range) -> list[list[int]]:
+def reads(workload: PacedWorkload, seconds: range) -> list[list[int]]:
     return [workload.accesses(second).reads.tolist() for second in seconds]
 
 
@@ -75,9 +75,9 @@ def test_a_workload_is_anything_with_the_method() -> None:
         def accesses(self, second: int) -> Accesses:
             return Accesses(np.empty(0, np.int64), np.array([second]))
 
-    assert isinstance(Sweep(), Workload)
-    assert isinstance(Activity(record_of(1)), Workload)
-    assert not isinstance(record_of(1), Workload)
+    assert isinstance(Sweep(), PacedWorkload)
+    assert isinstance(Activity(record_of(1)), PacedWorkload)
+    assert not isinstance(record_of(1), PacedWorkload)
 
 
 BITS = np.zeros((2, 3), np.uint8)

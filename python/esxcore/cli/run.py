@@ -1,6 +1,6 @@
 """``esxcore run``: live through a scenario, print what came of it, save a recording and a picture.
 
-Everything is computed before anything is written, and both files appear whole at the end, so an
+Everything is computed before anything is written, and all files appear whole at the end, so an
 interrupted or failing run leaves nothing behind. Results go to stdout, progress to stderr and only
 to a terminal.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from esxcore.cli.options import PATH, check_folder, mib_text, print_table
+from esxcore.cli.options import PATH, check_folder, check_targets, mib_text, print_table
 
 if TYPE_CHECKING:
     from esxcore.experiment import Progress
@@ -44,33 +44,74 @@ _PAGES_PER_MIB = 256
     metavar="DIR",
     help="Folder for the recording and the picture.",
 )
+@click.option(
+    "--tables",
+    type=click.Choice(["csv", "arrow", "parquet"]),
+    help="Also save the recording as tables: virtual machines, host, census.",
+)
+@click.option(
+    "--report",
+    type=PATH,
+    metavar="FILE.html",
+    help="Also write an interactive report: one HTML file that needs no network. Needs"
+    " pip install 'esxcore[report]'.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def command(scenario: Path | None, seed: int | None, out: Path, as_json: bool) -> None:
+def command(
+    scenario: Path | None,
+    seed: int | None,
+    out: Path,
+    tables: str | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
     """Runs SCENARIO.toml, or the packaged example if none is given.
 
     The example is five real Linux guests of 256 MiB (two Python jobs, Redis, SQLite, nginx) on one
     host, two of them at work. It prints how much memory sharing equal pages reclaimed and how near
     that came to what the contents allow, and saves recording.npz and sharing.png. Where memory is
     short and has to be divided, it also prints who should have how much and who has, and saves
-    division.png.
+    division.png. With --tables it saves vms, host and census as tables over time, too; all but csv
+    need esxcore[arrow].
+
+    With --report it writes a page to open in a browser: time lines of every virtual machine that
+    can be zoomed, the free state as bands, and why the policy set each target.
 
     \b
     Examples:
       esxcore run
+      esxcore run --report out.html
       esxcore run my.toml --seed 11 --out results
+      esxcore run my.toml --tables parquet
       esxcore run my.toml --json | python -m json.tool
     """  # noqa: D301 - \b is how click is told not to wrap a block
     from esxcore.scenario import Scenario
+    from esxcore.tables import writer
 
     check_folder(out, f"--out {out}")
+    if tables:
+        writer(tables)  # what it needs and is not there is said before the run
+    if report is not None:
+        _check_report(report, out, [scenario] if scenario else [])
     loaded = Scenario.from_toml(scenario) if scenario else Scenario.builtin()
     recording = _run(loaded, seed)
     name = scenario.stem if scenario else "fleet_a"
-    files = _save(recording, name, out)
+    files = _save(recording, name, out, tables, report)
     if as_json:
         click.echo(json.dumps(_summary(recording, name, files)))
     else:
         _print_report(recording, name, files)
+
+
+def _check_report(report: Path, out: Path, sources: list[Path]) -> None:
+    """Refuses a report that cannot be made or written; says so before the run, not after it."""
+    from esxcore.report import need_libraries
+
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise click.ClickException(f"--report {report}: expected a name that ends in .html")
+    if report.parent.exists() or report.parent.resolve() != out.resolve():  # out is made
+        check_targets({"--report": report}, sources)
+    need_libraries()
 
 
 def _run(scenario: Scenario, seed: int | None) -> Recording:
@@ -80,7 +121,7 @@ def _run(scenario: Scenario, seed: int | None) -> Recording:
     try:
         with _progress_bar() as progress:
             return run(scenario, seed=seed, progress=progress)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         failure = policy_failure(error)
         if failure is None:
             raise
@@ -106,10 +147,13 @@ def _progress_bar() -> Iterator[Progress | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _save(recording: Recording, name: str, out: Path) -> dict[str, Path]:
-    """Writes recording and pictures, all or none; their paths by what they are."""
+def _save(
+    recording: Recording, name: str, out: Path, tables: str | None, report: Path | None
+) -> dict[str, Path]:
+    """Writes recording, pictures, tables and report, all or none; their paths by what they are."""
     os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
     from esxcore.plot import draw, draw_division, png_bytes
+    from esxcore.tables.recorded import TABLES
 
     described = f"{name}: {_described(recording)}"
     picture = png_bytes(draw(recording, f"Page sharing in {described}"))
@@ -118,6 +162,14 @@ def _save(recording: Recording, name: str, out: Path) -> dict[str, Path]:
     if recording.is_divided:
         drawn = draw_division(recording, f"Memory divided in {described}")
         contents["division"], files["division"] = png_bytes(drawn), out / "division.png"
+    if tables:
+        for part in TABLES:
+            contents[part] = recording.table(part).to_bytes(tables)
+            files[part] = out / f"{part}.{tables}"
+    if report is not None:
+        from esxcore.report import html_bytes
+
+        contents["report"], files["report"] = html_bytes(recording, name), report
     _write(out, {files[kind]: content for kind, content in contents.items()})
     return files
 
@@ -146,7 +198,7 @@ def _described(recording: Recording) -> str:
 
 def _summary(recording: Recording, name: str, files: dict[str, Path]) -> dict[str, Any]:
     """The result as plain JSON values; pages, fractions and virtual seconds."""
-    *vms, host = recording.table()
+    *vms, host = recording.memory()
     peak = recording.sharing_peak()
     possible = int(recording.census["reclaimed_pages"][-1])
     return {
@@ -175,7 +227,7 @@ def _division(recording: Recording) -> dict[str, Any] | None:
     """How memory was divided in the end, and how short it was; None if it never was."""
     if not recording.is_divided:
         return None
-    from esxcore.recording import STATES
+    from esxcore.decisions import STATES
 
     *vms, host = recording.division()
     return {
@@ -187,7 +239,7 @@ def _division(recording: Recording) -> dict[str, Any] | None:
 
 
 def _print_report(recording: Recording, name: str, files: dict[str, Path]) -> None:
-    rows = recording.table()
+    rows = recording.memory()
     print_table(
         f"{name}: {_described(recording)}, seed {recording.seed}; sizes in MiB",
         ["", "size", "resident", "shared", "consumed", "reclaimed", "zero", "COW\nbreaks"],

@@ -24,7 +24,7 @@ from esxcore.experiment.samples import Samples
 from esxcore.host import Host
 from esxcore.recording import Recording
 from esxcore.scenario import SEED_LIMIT, Scenario
-from esxcore.workload import Workload
+from esxcore.workload.batches import AnyWorkload, PacedWorkload, Workload
 
 __all__ = ["Progress", "build_host", "policy_failure", "run"]
 
@@ -36,7 +36,7 @@ def run(
     scenario: Scenario,
     *,
     seed: int | None = None,
-    workloads: Mapping[str, Workload] | None = None,
+    workloads: Mapping[str, AnyWorkload] | None = None,
     progress: Progress | None = None,
 ) -> Recording:
     """Runs a scenario and records it.
@@ -47,7 +47,7 @@ def run(
         What to run.
     seed : int, optional
         Used in place of the scenario's own.
-    workloads : mapping of str to Workload, optional
+    workloads : mapping of str to Workload or PacedWorkload, optional
         Workloads written in Python by name of virtual machine; each takes the place of the
         scenario's.
     progress : callable, optional
@@ -91,6 +91,7 @@ def run(
     duration, sample = scenario.run.duration_s, scenario.run.sample_s
     for second in range(1, duration + 1):
         course.live_one_second()
+        samples.listen()
         course.happen(second)
         if second % sample == 0 or second == duration:
             samples.take()
@@ -110,7 +111,7 @@ def build_host(scenario: Scenario, *, seed: int | None = None) -> Host:
     return _course(scenario, _seed(scenario, seed), {}).host
 
 
-def _course(scenario: Scenario, seed: int, workloads: dict[str, Workload]) -> Course:
+def _course(scenario: Scenario, seed: int, workloads: dict[str, AnyWorkload]) -> Course:
     """The course of a scenario, at second 0."""
     plans = open_plans(scenario)
     _check_workloads(workloads, scenario.vm_names())
@@ -128,13 +129,14 @@ def _seed(scenario: Scenario, seed: int | None) -> int:
     return seed
 
 
-def _check_workloads(workloads: Mapping[str, Workload], names: tuple[str, ...]) -> None:
+def _check_workloads(workloads: Mapping[str, AnyWorkload], names: tuple[str, ...]) -> None:
     for name, workload in workloads.items():
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
             raise ConfigError(f"workloads: no virtual machine {name!r}; {hint}")
-        if not isinstance(workload, Workload):
+        if isinstance(workload, type) or not isinstance(workload, Workload | PacedWorkload):
             raise ArgumentTypeError(
-                f"workloads[{name!r}]: {type(workload).__name__} has no method accesses(second)"
+                f"workloads[{name!r}]: {type(workload).__name__} has no method batch(now) or"
+                " accesses(second)"
             )

@@ -7,11 +7,10 @@ is what is so after all of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
-
-from numpy.typing import NDArray
 
 from esxcore.errors import (
     ConfigError,
@@ -26,40 +25,27 @@ from esxcore.host import Host
 from esxcore.images import contents_reader
 from esxcore.policy import Policy
 from esxcore.reports import BalloonDriver
-from esxcore.scenario import NEVER, PolicySection, Scenario, VmSection, is_nothing
+from esxcore.scenario import (
+    NEVER,
+    PolicySection,
+    ReclaimSection,
+    Scenario,
+    VmSection,
+    is_nothing,
+)
 from esxcore.scenario_text import abridged
+from esxcore.simulation import Simulation, WorkReport
 from esxcore.vm import Vm
-from esxcore.workload import Workload
+from esxcore.workload.batches import AnyWorkload
 
 
 @dataclass
 class Guest:
-    """A virtual machine of the scenario, its workload and its clock, which may stand still."""
+    """A virtual machine of the scenario, what runs in it, and its handle while it is powered on."""
 
-    workload: Workload | None
+    workload: AnyWorkload | None
     vm: Vm | None = None
-    second: int = 0
-    stalled_s: int = 0
-    blocked_s: int = 0
-    waiting: list[tuple[NDArray[Any], bool]] = field(default_factory=list)
-
-    def live_one_second(self) -> None:
-        """Touches the pages of the guest's next second, or goes on with those it was stopped in."""
-        if self.workload is None or self.vm is None:
-            return
-        if not self.waiting:
-            reads, writes = self.workload.accesses(self.second)
-            self.waiting = [(reads, False), (writes, True)]
-        while self.waiting:
-            ppns, write = self.waiting[0]
-            report = self.vm.touch(ppns, write=write)
-            if report.stopped is not None:
-                self.waiting[0] = (ppns[report.done :], write)
-                self.stalled_s += 1
-                self.blocked_s += report.stopped == "blocked"
-                return
-            del self.waiting[0]
-        self.second += 1
+    report: WorkReport | None = None
 
 
 class Course:
@@ -73,7 +59,7 @@ class Course:
         Its sections of virtual machines with their data.
     seed : int
         What everything random comes from.
-    workloads : mapping of str to Workload
+    workloads : mapping of str to Workload or PacedWorkload
         Workloads that take the place of the scenario's, by name of virtual machine.
 
     Raises
@@ -87,14 +73,17 @@ class Course:
         scenario: Scenario,
         plans: list[Plan],
         seed: int,
-        workloads: Mapping[str, Workload],
+        workloads: Mapping[str, AnyWorkload],
     ) -> None:
         self._scenario = scenario
         self._policy = scenario.policy
         self._policies = _policies(scenario)
         bare = scenario.policy.is_bare
         policy = None if bare else make_policy(scenario, "policy", scenario.policy)
-        self.host = _host(scenario, seed, policy)
+        with _fields_named(scenario):
+            self.host = _host(scenario, seed, policy)
+        run = scenario.run
+        self.simulation = Simulation(self.host, processors=run.processors, costs=run.costs)
         self._plans = plans
         self._contents_of = contents_reader([plan.source for plan in plans], scenario.host.content)
         self.guests = {
@@ -104,14 +93,18 @@ class Course:
         }
 
     def live_one_second(self) -> None:
-        """Guests touch their pages, then a second of virtual time passes."""
-        for guest in self.guests.values():
-            guest.live_one_second()
+        """A second of virtual time passes for guests and host."""
         try:
-            self.host.advance(1)
-        except Exception as error:
+            self.simulation.advance(1)
+        except (Exception, SystemExit) as error:  # Ctrl-C is no policy's doing
             blame(error, self._policy.name, self.host.now)
             raise
+
+    def decisions(self, after_s: float | None) -> list[dict[str, Any]]:
+        """What was decided after a time, as `Host.decisions` tells it; nothing without a ledger."""
+        if self.host.policy is None or not self._scenario.reclaim.ledger_records:
+            return []
+        return self.host.decisions(after_s)
 
     def happen(self, second: int) -> None:
         """Lets happen what the scenario has for that second.
@@ -135,6 +128,7 @@ class Course:
         for name in section.names():
             guest = self.guests[name]
             if guest.vm is not None:
+                guest.report = self.simulation.report(guest.vm)
                 guest.vm.power_off()
             guest.vm = None
 
@@ -142,9 +136,12 @@ class Course:
         section, contents = plan.section, self._contents_of(plan.source)
         for name in section.names():
             try:
-                self.guests[name].vm = self.host.power_on(
+                guest = self.guests[name]
+                guest.vm = self.host.power_on(
                     name, max=section.max, contents=contents, **_settings(section)
                 )
+                if guest.workload is not None:
+                    self.simulation.start(guest.vm, guest.workload)
             except (NotAdmittedError, OutOfMachineMemoryError, RealMemoryError) as error:
                 raise _no_room(self._scenario, position, name, error) from error
             except ConfigError as error:
@@ -161,7 +158,7 @@ class Course:
         try:
             self.host.configure(event.vm, **changes)
         except ConfigError as error:
-            problem = f"events[{position}] (VM {abridged(event.vm)}) at {event.at}: {error}"
+            problem = f"events[{position}] (VM {abridged(event.vm)}) at {event.at}: {_said(error)}"
             raise self._scenario.refusal(problem) from error
 
 
@@ -198,9 +195,31 @@ def _host(scenario: Scenario, seed: int, policy: Policy | None) -> Host:
     )
 
 
+@contextmanager
+def _fields_named(scenario: Scenario) -> Iterator[None]:
+    """Has errors of the host about its settings say which field of the scenario it was."""
+    try:
+        yield
+    except ConfigError as error:
+        raise scenario.refusal(_field_of(str(error))) from error
+
+
+def _field_of(refusal: str) -> str:
+    """What the host says of one of its settings, said of the scenario's field."""
+    setting = refusal.partition(" ")[0].rstrip(":")
+    if setting.endswith("_threshold"):
+        return f"reclaim.thresholds: {refusal}"
+    return f"reclaim.{refusal}" if setting in ReclaimSection.model_fields else refusal
+
+
+def _said(error: ConfigError) -> str:
+    """What the host says of virtual machines, with its settings as scenarios call them."""
+    return str(error).replace("Host(swap=...)", "host.swap")
+
+
 def _settings(section: VmSection) -> dict[str, Any]:
     """What `Host.power_on` takes beyond size and contents; what is not given is left out."""
-    keys = ("min", "shares", "balloon_limit", "overhead", "salt")
+    keys = ("min", "shares", "balloon_limit", "overhead", "salt", "guest")
     given = {key: _in_pages(value) for key in keys if (value := getattr(section, key)) is not None}
     driver = section.driver
     if driver is not None:
@@ -228,7 +247,7 @@ def _no_room(
         return scenario.error("host.memory", scenario.host.memory, expected)
     if isinstance(error, NotAdmittedError) and "swap space" in str(error):
         swap = scenario.host.swap or scenario.host.memory  # as large as memory if it is not given
-        return scenario.error("host.swap", swap, f"room for what is promised ({error})")
+        return scenario.error("host.swap", swap, f"room for what is promised ({_said(error)})")
     key, expected = (
         ("contents" if section.max is None else "max"),
         "what this system has memory for",

@@ -24,6 +24,9 @@ from esxcore.scenario import PolicySection, Scenario
 from esxcore.scenario_text import abridged
 
 _NOTE = "policy "
+_A_CLASS = "a class with a method targets(view)"
+_RAISED = (Exception, SystemExit)
+"""What code of the user's may raise and be blamed for; Ctrl-C is not its doing."""
 
 
 def make_policy(scenario: Scenario, field_name: str, section: PolicySection) -> Policy:
@@ -38,21 +41,22 @@ def make_policy(scenario: Scenario, field_name: str, section: PolicySection) -> 
     _check_parameters(scenario, field_name, section, factory)
     try:
         policy = factory(**section.parameters)
-    except Exception as error:
+    except _RAISED as error:
         problem = f"{field_name}: policy {abridged(section.name)} cannot be made: {told(error)}"
         raise scenario.refusal(problem) from error
     if not callable(getattr(policy, "targets", None)):
-        expected = "a class with a method targets(view)"
-        raise scenario.error(f"{field_name}.name", section.name, expected)
+        raise scenario.error(f"{field_name}.name", section.name, _A_CLASS)
     return policy
 
 
 def told(error: BaseException) -> str:
     """What an error says, with its kind if it is none of the package's own."""
-    return str(error) if isinstance(error, EsxError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, EsxError):
+        return str(error)
+    return ": ".join(filter(None, (type(error).__name__, str(error))))
 
 
-def blame(error: Exception, name: str, now_s: float) -> None:
+def blame(error: BaseException, name: str, now_s: float) -> None:
     """Notes on what came out of a host that it was a policy that raised it, and when."""
     if isinstance(error, PolicyError) or not isinstance(error, EsxError | MemoryError):
         error.add_note(f"{_NOTE}{abridged(name)} at {now_s:g} s of virtual time")
@@ -83,7 +87,7 @@ def _factory(scenario: Scenario, field_name: str, name: str) -> Callable[..., Po
         raise scenario.error(f"{field_name}.name", name, "module:Class, both names of Python")
     try:
         found = import_from(module, scenario.folder)
-    except Exception as error:
+    except _RAISED as error:
         problem = f"{field_name}.name is {abridged(name)}; the module cannot be imported"
         raise scenario.refusal(f"{problem}: {told(error)}") from error
     factory = getattr(found, attribute, None)
@@ -92,10 +96,24 @@ def _factory(scenario: Scenario, field_name: str, name: str) -> Callable[..., Po
         raise scenario.refusal(
             f"{field_name}.name is {abridged(name)}; {found.__file__} has no {attribute}; {hint}"
         )
-    if not callable(factory):
-        raise scenario.error(f"{field_name}.name", name, "a class with a method targets(view)")
+    # Nothing else is called: who knows what a function does.
+    if not (isinstance(factory, type) and callable(getattr(factory, "targets", None))):
+        kind = f"which is {_kind(factory)}"
+        raise scenario.refusal(
+            f"{field_name}.name is {abridged(name)}, {kind}; expected {_A_CLASS}"
+        )
     own: Callable[..., Policy] = factory
     return own
+
+
+def _kind(found: object) -> str:
+    """What was found where a class was expected."""
+    if isinstance(found, type):
+        return "a class without it"
+    if inspect.isroutine(found):
+        return "a function"
+    owner = "a policy made already, of class" if hasattr(found, "targets") else "of type"
+    return f"{owner} {type(found).__name__}"
 
 
 def _check_parameters(

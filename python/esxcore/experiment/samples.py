@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esxcore import __version__
+from esxcore.decisions import Gathering
 from esxcore.experiment.course import Course
 from esxcore.recording import Recording
 from esxcore.scenario import Scenario
+from esxcore.simulation import WorkReport
+
+_WORK = {
+    "ops": "operations",
+    "op_p50_ns": "p50_ns",
+    "op_p95_ns": "p95_ns",
+    "op_p99_ns": "p99_ns",
+    "stall_some_s": "stall_some_s",
+    "stall_full_s": "stall_full_s",
+    "double_paged_pages": "double_paged_pages",
+}
+_LOST = {"stalled_s": "held_s", "blocked_s": "blocked_s"}
+_NOTHING = WorkReport(-1, -1, -1, -1, math.nan, math.nan, 0, 0, -1, 0, 0)
+"""Of who is off."""
 
 
 class Samples:
@@ -21,13 +37,18 @@ class Samples:
         self._course = course
         self._rows: list[dict[str, Mapping[str, Any]]] = []
         self._times: list[float] = []
+        self._decisions = Gathering(tuple(course.guests))
+        self._heard_s: float | None = None
+
+    def listen(self) -> None:
+        """Takes down what was decided since the last time; call it before anybody goes."""
+        self._decisions.add(self._course.decisions(self._heard_s))
+        self._heard_s = self._course.host.now
 
     def take(self) -> None:
         """Adds a row of everything that can be seen now."""
-        host, guests = self._course.host, self._course.guests.values()
-        vms = self._vms()
-        vms["stalled_s"] = np.array([guest.stalled_s for guest in guests])
-        vms["blocked_s"] = np.array([guest.blocked_s for guest in guests])
+        host = self._course.host
+        vms = self._vms() | self._work()
         self._times.append(host.now)
         self._rows.append({"host": host.stats(), "census": host.census(), "vms": vms})
 
@@ -42,6 +63,7 @@ class Samples:
             scenario.to_toml(),
             seed,
             __version__,
+            decisions=self._decisions.decisions(),
         )
 
     def _vms(self) -> dict[str, NDArray[Any]]:
@@ -57,6 +79,22 @@ class Samples:
                 vms[name] = np.full(len(places), absent, number.dtype)
                 vms[name][rows] = number
         return vms
+
+    def _work(self) -> dict[str, NDArray[Any]]:
+        """What became of the guests' processes; who is off has only its time that was lost."""
+        guests = self._course.guests.values()
+        for guest in guests:
+            if guest.vm is not None:
+                guest.report = self._course.simulation.look(guest.vm)
+        lost = [guest.report or _NOTHING for guest in guests]
+        now = [guest.report if guest.vm and guest.report else _NOTHING for guest in guests]
+        columns = {
+            name: [getattr(report, field) for report in now] for name, field in _WORK.items()
+        }
+        columns |= {
+            name: [getattr(report, field) for report in lost] for name, field in _LOST.items()
+        }
+        return {name: np.array(column) for name, column in columns.items()}
 
     def _columns(self, group: str) -> dict[str, NDArray[Any]]:
         first = self._rows[0][group]

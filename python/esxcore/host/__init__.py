@@ -12,6 +12,7 @@ every mechanism unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
@@ -25,6 +26,7 @@ from esxcore.arguments import (
     division_settings,
     driver_settings,
     entitlement,
+    guest_settings,
     in_range,
     need_real_memory,
     page_count,
@@ -37,6 +39,7 @@ from esxcore.arguments import (
 )
 from esxcore.config import parse_pages, size_text
 from esxcore.errors import ConfigError, HostBusyError
+from esxcore.guest import Guest
 from esxcore.host.division import HostDivision
 from esxcore.host.tables import VmLike
 from esxcore.policy import Policy, core_form, resolve_policy
@@ -96,8 +99,11 @@ class Host(HostDivision):
     balloon_cap, balloon_host_cap : float
         Largest balloon as a fraction of max, of a virtual machine that has no limit of its own and
         of any.
+    balloon_guest_caps : mapping of str to float, optional
+        Largest balloon by the type of the guest, such as ``{"linux": 0.65}``, also as a fraction of
+        max. The least of all caps counts; types that are not named have none of their own.
     swap_out_rate : int
-        Pages that are paged out a second, of all virtual machines together.
+        Pages that are paged out a second, of all virtual machines together; at least 1.
     ledger_records : int
         Records of decisions that are kept for `explain` and `replay`; 0 keeps none.
     salt : str
@@ -156,6 +162,7 @@ class Host(HostDivision):
         share_before_swap: bool = True,
         balloon_cap: float = 0.5,
         balloon_host_cap: float = 0.65,
+        balloon_guest_caps: Mapping[str, float] | None = None,
         swap_out_rate: int = 4096,
         ledger_records: int = 16_384,
         salt: str = "none",
@@ -174,6 +181,7 @@ class Host(HostDivision):
             share_before_swap=share_before_swap,
             balloon_cap=balloon_cap,
             balloon_host_cap=balloon_host_cap,
+            balloon_guest_caps=balloon_guest_caps,
             swap_out_rate=swap_out_rate,
             ledger_records=ledger_records,
         )
@@ -209,6 +217,7 @@ class Host(HostDivision):
         balloon_limit: Size | None = None,
         overhead: Size | None = None,
         driver: BalloonDriver = BalloonDriver(),  # noqa: B008  (frozen)
+        guest: str | Guest = "default",
         salt: str | None = None,
     ) -> Vm:
         """Powers on a virtual machine.
@@ -235,6 +244,9 @@ class Host(HostDivision):
             max beyond 512 MiB, if left out; nothing on a host that does not divide memory.
         driver : BalloonDriver
             The balloon driver in its guest.
+        guest : {"default", "linux", "windows"} or Guest
+            Its operating system. Processes of a `Simulation` live in it, and its balloon driver
+            takes its pages.
         salt : str, optional
             With whom it shares, instead of the host's rule.
 
@@ -269,6 +281,7 @@ class Host(HostDivision):
             if balloon_limit is None
             else page_count(balloon_limit, "balloon_limit"),
             "driver": driver_settings(driver),
+            "guest": guest_settings(guest),
             "salt": None if salt is None else salt_name(salt),
         }
         need_real_memory(self._core.real_bytes_wanted(max_pages), f"VM {name!r}")

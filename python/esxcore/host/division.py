@@ -108,7 +108,8 @@ class HostDivision(HostAccesses):
         Parameters
         ----------
         vm : Vm or str
-            Which one.
+            Which one. With `at` it may be powered off by now; a name is then that of the virtual
+            machine which had it at that time.
         at : str or float, optional
             Virtual time, as ``"12min"`` or in seconds; now if left out.
 
@@ -117,7 +118,7 @@ class HostDivision(HostAccesses):
         ConfigError
             If memory is not divided, the ledger is off, or it does not reach back so far.
         UnknownVmError
-            If the virtual machine is not powered on, or was not yet at that time.
+            If the virtual machine is not powered on, or was not at that time.
 
         Examples
         --------
@@ -148,10 +149,44 @@ class HostDivision(HostAccesses):
         """
         return self._core.replay()
 
+    def decisions(self, after: str | float | None = None) -> list[dict[str, Any]]:
+        """What the policy has decided after a time, as the ledger tells it, oldest first.
 
-def _moment(at: str | float) -> int:
+        Parameters
+        ----------
+        after : str or float, optional
+            Virtual time, as ``"12min"`` or in seconds; a decision at that very moment is left out.
+            From the oldest that is kept on if left out.
+
+        Returns
+        -------
+        list of dict
+            For each decision ``time_s``, ``policy``, ``cause``, ``free_state``,
+            ``available_pages``, ``free_pages``, ``cheapest`` (who would lose the next page, if the
+            policy can tell) and in ``vms``, for each virtual machine of which it said something
+            new: ``before_pages`` and ``target_pages``, ``allocated_pages``, ``active_pages``,
+            ``price``, ``taxed_pages`` and ``bound``. Cost: what was recorded after that time.
+
+        Raises
+        ------
+        ConfigError
+            If memory is not divided, or the ledger is off.
+
+        Examples
+        --------
+        >>> import esxcore
+        >>> host = esxcore.Host(memory="512MiB", content="tokens")
+        >>> web = host.power_on("web", "256MiB")
+        >>> _ = host.advance(20)
+        >>> [(decision["time_s"], decision["cause"]) for decision in host.decisions()]
+        [(1.0, 'PolicySet'), (15.0, 'Period')]
+        """
+        return self._core.decisions(None if after is None else _moment(after, "after"))
+
+
+def _moment(at: str | float, what: str = "at") -> int:
     """Virtual time in nanoseconds."""
-    seconds = parse_duration(at, "at") if isinstance(at, str) else real_number(at, "at")
+    seconds = parse_duration(at, what) if isinstance(at, str) else real_number(at, what)
     if not 0 <= seconds <= 2**33:
-        raise ConfigError(f"at: {at!r}; expected a time from 0 to 2**33 seconds")
+        raise ConfigError(f"{what}: {at!r}; expected a time from 0 to 2**33 seconds")
     return round(seconds * 1e9)

@@ -37,7 +37,15 @@ from esxcore.scenario.sections import (
 )
 from esxcore.scenario_text import RULE, abridged, first_problem, toml_key, toml_value
 
-__all__ = ["NEVER", "SEED_LIMIT", "PolicySection", "Scenario", "VmSection", "is_nothing"]
+__all__ = [
+    "NEVER",
+    "SEED_LIMIT",
+    "PolicySection",
+    "ReclaimSection",
+    "Scenario",
+    "VmSection",
+    "is_nothing",
+]
 
 _OF_DIVISION = ("min", "shares", "balloon_limit", "overhead", "driver")
 """Keys of a VM that mean nothing where memory is not divided."""

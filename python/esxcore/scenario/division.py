@@ -116,6 +116,21 @@ def _falling(thresholds: tuple[float, ...]) -> tuple[float, ...]:
 _Thresholds = Annotated[tuple[float, float, float, float], AfterValidator(_falling)]
 
 
+def _guest_caps(value: Any) -> dict[str, float]:
+    # By hand, so that what is wrong is one error of the table.
+    if not isinstance(value, dict):
+        raise ConfigError("no table")
+    for name, cap in value.items():
+        if not (isinstance(name, str) and name and name.isprintable()):
+            raise ConfigError(f"{name!r} is no guest type")
+        if isinstance(cap, bool) or not isinstance(cap, int | float) or not 0 <= cap <= 1:
+            raise ConfigError(f"{cap!r} is no fraction")
+    return value
+
+
+_GuestCaps = Annotated[Any, AfterValidator(_guest_caps)]
+
+
 class ReclaimSection(Section):
     """How a host notices that memory is short, and how it takes memory back (paper, section 6)."""
 
@@ -133,8 +148,11 @@ class ReclaimSection(Section):
     share_before_swap: bool = Field(True, description="true or false")
     balloon_cap: float = Field(0.5, ge=0, le=1, description=f"{FRACTION} 0.5")
     balloon_host_cap: float = Field(0.65, ge=0, le=1, description=f"{FRACTION} 0.65")
+    balloon_guest_caps: _GuestCaps | None = Field(
+        None, description="fractions from 0 to 1 by guest type, such as { linux = 0.65 }"
+    )
     swap_out_rate: int = Field(
-        4096, ge=0, lt=2**32, description="pages a second, a whole number from 0"
+        4096, ge=1, lt=2**32, description="pages a second, a whole number from 1"
     )
     ledger_records: int = Field(
         16384, ge=0, le=2**26, description="a whole number from 0 (off) to 2**26"

@@ -128,6 +128,9 @@ class VmSection(Section):
     driver: DriverSection | None = Field(
         None, description='a table like { start = "2min", max_rate = 256 }'
     )
+    guest: Literal["default", "linux", "windows"] | None = Field(
+        None, description='"default", "linux" or "windows"'
+    )
     start: Moment = Field("0s", description=f'{MOMENT} "2min"')
     stop: Moment | None = Field(None, description=f'{MOMENT} "8min"')
     count: int = Field(1, ge=1, le=_MAX_VMS, description=f"a whole number from 1 to {_MAX_VMS}")
@@ -177,6 +180,8 @@ class RunSection(Section):
 
     duration: Duration = Field(description=f'{MOMENT} "10min"')
     sample: Duration = Field("1s", description=f'{MOMENT} "5s"')
+    processors: int = Field(2, ge=1, le=2**20, description="a whole number from 1 to 2**20")
+    costs: Literal["nvme", "2002"] = Field("nvme", description='"nvme" or "2002"')
 
     @property
     def duration_s(self) -> int:

@@ -24,6 +24,26 @@ pub enum Error {
     /// A host that leaves memory to those who come first has no policy, targets or states.
     #[error("the host does not divide its memory: it was made without a policy")]
     NothingDivided,
+    /// A workload yields neither references nor a time to sleep until: its clock would stand.
+    #[error(
+        "VM '{vm}': workload {workload} yields no reference and does not sleep past {at_ns} ns of its time; time would stand"
+    )]
+    WorkloadStands {
+        /// Whose.
+        vm: String,
+        /// What it is called.
+        workload: String,
+        /// Its own time.
+        at_ns: u64,
+    },
+    /// A workload that is not built in failed; what it raised is with whoever supplied it.
+    #[error("workload {workload:?} failed: {reason}")]
+    WorkloadFailed {
+        /// What it is called.
+        workload: String,
+        /// What it said.
+        reason: String,
+    },
     /// A policy that is not built in failed; what it raised is with whoever supplied it.
     #[error("policy {policy:?} failed: {reason}")]
     PolicyFailed {
@@ -214,6 +234,16 @@ pub enum Error {
         /// The range.
         expected: String,
     },
+    /// A record of a file, or of data that somebody gave, that cannot be; records are counted from 1.
+    #[error("{file}:{record}: {problem}")]
+    Data {
+        /// Name of the file or of the data.
+        file: String,
+        /// Line or record.
+        record: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The operating system did not give the memory that the simulated machine needs.
     #[error("the operating system refused {bytes} bytes of memory: {reason}")]
     NoMemory {
@@ -242,6 +272,14 @@ pub enum Error {
     NotThen {
         /// Its serial.
         serial: u64,
+        /// The time asked about.
+        asked_ns: u64,
+    },
+    /// The same, by its name.
+    #[error("no VM {vm:?} was powered on at {} s", seconds(*asked_ns))]
+    NobodyThen {
+        /// The name.
+        vm: String,
         /// The time asked about.
         asked_ns: u64,
     },

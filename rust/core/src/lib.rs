@@ -4,12 +4,13 @@
 //!
 //! | floor | rooms |
 //! |---|---|
+//! | 6 run | [`workload`]: what processes do; [`simulate`]: their course through virtual time |
 //! | 5 host | [`host`] [`touch`] [`stats`] [`census`] [`digest`]: compose the rooms below; [`reclaim`] [`admission`]: who gives and who may come; [`ledger`]: what was decided, and why |
 //! | 4 plug-ins | [`policy`]: how many pages each virtual machine should have; [`guest`]: which pages a guest gives up |
 //! | 3 mechanisms | [`share`] [`sample`] [`balloon`] [`swap`]: select pages |
 //! | 2 transition | [`memory`] changes page state, [`audit`] proves it consistent |
 //! | 1 containers | [`content`] [`machine`] [`pmap`] [`frame_table`] [`swapfile`] [`hash`] |
-//! | 0 words | [`types`] [`config`] [`error`] [`rng`], the structures all rooms are made of, [`arena`] [`page_set`] [`vm_table`], and [`compare`] |
+//! | 0 words | [`types`] [`reference`] [`config`] [`error`] [`rng`], the structures all rooms are made of, [`arena`] [`page_set`] [`vm_table`], [`page_trace`] and [`compare`] |
 //!
 //! ```
 //! use esxcore_core::config::{HostConfig, VmConfig};
@@ -47,15 +48,19 @@ pub mod ledger;
 pub mod machine;
 pub mod memory;
 pub mod page_set;
+pub mod page_trace;
 pub mod pmap;
 pub mod policy;
 pub mod reclaim;
+pub mod reference;
 pub mod rng;
 pub mod sample;
 pub mod share;
+pub mod simulate;
 pub mod stats;
 pub mod swap;
 pub mod swapfile;
 pub mod touch;
 pub mod types;
 pub mod vm_table;
+pub mod workload;

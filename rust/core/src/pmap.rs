@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::arena::Arena;
 use crate::error::Error;
+use crate::reference::Touch;
 use crate::types::{Access, Mpn, Ppn, Pulse, Slot};
 
 /// Where a page of a virtual machine is.
@@ -243,6 +244,29 @@ impl Pmap {
             .count()
             * 16;
         clean + ppns[clean..].iter().take_while(|ppn| word(ppn) & mask == 0).count()
+    }
+
+    /// How many of the touches, from the first, do not fault: [`Pmap::run_length`] of reads and writes mixed.
+    #[must_use]
+    pub fn mixed_run(&self, touches: &[Touch]) -> usize {
+        let entries = self.entries.as_slice();
+        let masks = [fault_mask(Access::Read), fault_mask(Access::Write)];
+        let fault = |touch: &Touch| {
+            entries[touch.ppn().index()].0 & masks[usize::from(touch.access() == Access::Write)]
+        };
+        let clean = touches
+            .chunks_exact(16)
+            .take_while(|block| block.iter().fold(0, |seen, touch| seen | fault(touch)) == 0)
+            .count()
+            * 16;
+        clean + touches[clean..].iter().take_while(|touch| fault(touch) == 0).count()
+    }
+
+    /// The machine pages of writes among touches that do not fault.
+    pub fn written<'a>(&'a self, touches: &'a [Touch]) -> impl Iterator<Item = usize> + 'a {
+        let entries = self.entries.as_slice();
+        let writes = touches.iter().filter(|touch| touch.access() == Access::Write);
+        writes.map(|touch| entries[touch.ppn().index()].mapped_index())
     }
 
     /// The machine pages of the references up to the first that faults on a write.

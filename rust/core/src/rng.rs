@@ -42,6 +42,23 @@ impl Stream {
         // The high word of a 64 x 32-bit product is below the bound.
         ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u32
     }
+
+    /// 64 random bits.
+    pub fn word(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    /// A stream that goes its own way: what is drawn from one does not disturb the other.
+    pub fn branch(&mut self) -> Self {
+        let mut seed = [0; 32];
+        seed.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&self.word().to_le_bytes()));
+        Self(Pcg64::from_seed(seed))
+    }
+
+    /// A fraction from 0 to below 1, in steps of 2^-53.
+    pub fn unit(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    }
 }
 
 /// Spreads 64 bits over 64 bits, one to one; 0 stays 0.
@@ -57,6 +74,9 @@ fn fold(word: u64) -> u64 {
     let product = u128::from(word) * 0x9e37_79b9_7f4a_7c15;
     (product >> 64) as u64 ^ product as u64
 }
+
+/// Indices that [`Permutation::put`] takes at a time.
+const PUT_BLOCK: usize = 256;
 
 /// A pseudo-random permutation of `0..len` in constant memory: a four-round Feistel network over the smallest power of
 /// two that holds `len`, walked again while it leaves the range.
@@ -87,6 +107,32 @@ impl Permutation {
         place as u32
     }
 
+    /// Puts in the place of each index where it goes, many at a time: which of them leave the range is no branch that the
+    /// processor would have to guess.
+    pub fn put(&self, indices: &mut [u32]) {
+        for block in indices.chunks_mut(PUT_BLOCK) {
+            let mut left: [u8; PUT_BLOCK] = std::array::from_fn(|place| place as u8);
+            let mut count = block.len();
+            while count > 0 {
+                count = self.step(block, &mut left, count);
+            }
+        }
+    }
+
+    /// Shuffles those of a block that are left, the first `count`; how many left the range and have to go on.
+    fn step(&self, block: &mut [u32], left: &mut [u8; PUT_BLOCK], count: usize) -> usize {
+        let mut beyond = 0;
+        for turn in 0..count {
+            let index = &mut block[usize::from(left[turn])];
+            // The network spreads over at most 32 bits.
+            *index = self.shuffle(u64::from(*index)) as u32;
+            let leaves = *index >= self.len;
+            left[beyond] = left[turn];
+            beyond += usize::from(leaves);
+        }
+        beyond
+    }
+
     fn shuffle(&self, word: u64) -> u64 {
         let (left_mask, right_mask) = ((1 << self.left_bits) - 1, (1 << self.right_bits) - 1);
         let (mut left, mut right) = (word >> self.right_bits, word & right_mask);
@@ -111,6 +157,17 @@ mod tests {
             let mut seen: Vec<u32> = (0..len).map(|index| permutation.at(index)).collect();
             seen.sort_unstable();
             prop_assert!(seen.into_iter().eq(0..len));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn many_go_where_each_goes(len in 1_u32..=u32::MAX, key: u64, many in 0_u32..1000) {
+            let permutation = Permutation::new(len, key);
+            let indices: Vec<u32> = (0..many).map(|index| index.wrapping_mul(0x9e37_79b9) % len).collect();
+            let mut put = indices.clone();
+            permutation.put(&mut put);
+            prop_assert!(indices.into_iter().map(|index| permutation.at(index)).eq(put));
         }
     }
 

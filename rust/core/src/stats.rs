@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::host::{Host, Vm};
 use crate::memory::Counts;
 use crate::pmap::State;
+use crate::reference::{GuestCounts, GuestMemory};
 use crate::types::{PULSE_PAGES, Pulse, VmId};
 
 /// Whole-host numbers by name.
@@ -52,6 +53,10 @@ pub struct VmStats {
     pub active_fraction: Option<f64>,
     /// Events since power-on.
     pub counts: Counts,
+    /// What the guest says of its own memory; none if it says nothing.
+    pub guest: Option<GuestMemory>,
+    /// What the guest did for want of memory.
+    pub guest_counts: GuestCounts,
     /// Pages picked by the scanner.
     pub scanned_pages: u64,
     /// Passes of the scanner over all its pages.
@@ -113,6 +118,7 @@ impl Host {
         let memory = self.memory.vm(vm.id);
         let walk = self.scanner.walk(vm.id);
         let samples = self.sampler.report(vm.id);
+        let (guest, guest_counts) = self.guest_memory(vm.id);
         let mut stats = VmStats {
             active_pages: samples.map(|report| report.active_pages(vm.pages)),
             active_fraction: samples.map(|report| report.estimate),
@@ -130,6 +136,8 @@ impl Host {
             stalled_s: vm.stalled_s,
             allocated_pages: memory.resident(),
             counts: memory.counts,
+            guest,
+            guest_counts,
             scanned_pages: walk.picked(),
             scan_passes: walk.passes(),
             ..VmStats::default()

@@ -4,15 +4,51 @@
 //! which changes the page's state once, and the reference is tried again. A batch that meets no free machine page stops
 //! *before* the reference it cannot serve; where a batch is cut changes nothing.
 
+use std::ops::ControlFlow;
+
 use crate::error::Error;
 use crate::host::{Host, Vm};
 use crate::memory::Counts;
 use crate::pmap::State;
+use crate::reference::{Filling, Touch, Writes};
+use crate::rng::mix;
 use crate::sample::Clock;
-use crate::types::{Access, PageBatch, PageView, Ppn, VmId};
+use crate::types::{Access, ContentKind, PAGE_SIZE, Page, PageBatch, PageView, Ppn, VmId};
 
 /// References of a batch that are looked at together.
 const STRETCH: usize = 1024;
+
+/// What a fault was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// An empty page got a zeroed machine page.
+    ZeroFill,
+    /// A shared page was copied for its writer (§4.1).
+    CowBreak,
+    /// A page came back from the server's swap file (§3.3).
+    PageIn,
+    /// A ballooned page was touched: its balloon popped (§3.2).
+    Pop,
+    /// A page whose page-out was under way stays.
+    Kept,
+    /// A sampled page was counted (§5.3).
+    Sampled,
+}
+
+/// A fault that was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What it was about.
+    pub kind: FaultKind,
+    /// Pages that had to be written to the swap file first, to make room for it.
+    pub written: u64,
+    /// Runs of neighbouring slots in which they were written.
+    pub writes: u64,
+}
+
+/// Told of each fault, with the place in its batch of the reference that met it; once it says `Break`, that reference is
+/// the last that is served.
+pub type Watch<'a> = &'a mut dyn FnMut(usize, Fault) -> ControlFlow<()>;
 
 /// What a batch of accesses did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,13 +109,61 @@ impl Host {
     /// [`Error::PageOutOfRange`]; no page was touched.
     pub fn touch(&mut self, vm: VmId, ppns: &[u32], access: Access) -> Result<TouchReport, Error> {
         self.check_ppns(vm, ppns)?;
-        Ok(self.serve(vm, ppns.len(), access, |host, from| {
-            let stretch = &ppns[from..ppns.len().min(from + STRETCH)];
+        Ok(self.serve(vm, ppns.len(), &mut go_on, |host, from, to| {
+            let stretch = &ppns[from..to];
             let run = match access {
                 Access::Read => host.memory.vm(vm).pmap().run_length(stretch, access),
                 Access::Write => host.memory.stamp_run(vm, stretch),
             };
-            if run < stretch.len() { (run, Some(Ppn(stretch[run]))) } else { (run, None) }
+            (run, stretch.get(run).map(|ppn| (Ppn(*ppn), access)))
+        }))
+    }
+
+    /// The guest touches its pages in turn, reads and writes mixed; `watch` is told of each fault.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PageOutOfRange`]; no page was touched.
+    pub fn play(
+        &mut self,
+        vm: VmId,
+        touches: &[Touch],
+        writes: Writes,
+        watch: Watch<'_>,
+    ) -> Result<TouchReport, Error> {
+        self.check_touches(vm, touches)?;
+        Ok(self.serve(vm, touches.len(), watch, |host, from, to| {
+            let stretch = &touches[from..to];
+            let run = host.memory.vm(vm).pmap().mixed_run(stretch);
+            host.store_written(vm, &stretch[..run], writes);
+            (run, stretch.get(run).map(|touch| (touch.ppn(), touch.access())))
+        }))
+    }
+
+    /// The guest fills one of its pages; `watch` is told of each fault.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PageOutOfRange`]; the page was not touched.
+    pub fn fill(
+        &mut self,
+        vm: VmId,
+        ppn: Ppn,
+        filling: Filling,
+        watch: Watch<'_>,
+    ) -> Result<TouchReport, Error> {
+        let number = match filling {
+            Filling::Own => return self.play(vm, &[Touch::new(ppn, Access::Write)], Writes::Unique, watch),
+            Filling::Zero => 0,
+            Filling::Content(number) => number,
+        };
+        self.check_ppns(vm, &[ppn.0])?;
+        Ok(self.serve(vm, 1, watch, |host, _, _| {
+            if host.memory.entry(vm, ppn).faults(Access::Write) {
+                return (0, Some((ppn, Access::Write)));
+            }
+            host.store_numbered(vm, ppn, number);
+            (1, None)
         }))
     }
 
@@ -94,10 +178,10 @@ impl Host {
         if contents.len() != ppns.len() {
             return Err(Error::BatchMismatch { contents: contents.len(), pages: ppns.len() });
         }
-        Ok(self.serve(vm, ppns.len(), Access::Write, |host, from| {
+        Ok(self.serve(vm, ppns.len(), &mut go_on, |host, from, _| {
             let ppn = Ppn(ppns[from]);
             if host.memory.entry(vm, ppn).faults(Access::Write) {
-                return (0, Some(ppn));
+                return (0, Some((ppn, Access::Write)));
             }
             host.memory.store(vm, ppn, contents.page(from));
             (1, None)
@@ -116,30 +200,37 @@ impl Host {
         mut take: impl FnMut(PageView<'_>),
     ) -> Result<TouchReport, Error> {
         self.check_ppns(vm, ppns)?;
-        Ok(self.serve(vm, ppns.len(), Access::Read, |host, from| {
+        Ok(self.serve(vm, ppns.len(), &mut go_on, |host, from, _| {
             let ppn = Ppn(ppns[from]);
             if host.memory.entry(vm, ppn).faults(Access::Read) {
-                return (0, Some(ppn));
+                return (0, Some((ppn, Access::Read)));
             }
             take(host.memory.peek(vm, ppn));
             (1, None)
         }))
     }
 
-    /// Serves `len` references with `run`, which serves some from a place on and names the page that faults, if any.
+    /// Serves `len` references with `run`, which serves some of those from a place up to another and names the one that
+    /// faults, if any.
     fn serve(
         &mut self,
         vm: VmId,
         len: usize,
-        access: Access,
-        mut run: impl FnMut(&mut Self, usize) -> (usize, Option<Ppn>),
+        watch: Watch<'_>,
+        mut run: impl FnMut(&mut Self, usize, usize) -> (usize, Option<(Ppn, Access)>),
     ) -> TouchReport {
         let before = self.memory.vm(vm).counts;
-        let (mut done, mut stopped) = (0, if len > 0 { self.refuse_blocked(vm) } else { None });
-        while done < len && stopped.is_none() {
-            let (served, faulted) = run(self, done);
+        let (mut done, mut end) = (0, len);
+        let mut stopped = if len > 0 { self.refuse_blocked(vm) } else { None };
+        while done < end && stopped.is_none() {
+            let (served, faulted) = run(self, done, end.min(done + STRETCH));
             done += served;
-            stopped = faulted.and_then(|ppn| self.fault(vm, ppn, access).err());
+            let Some((ppn, access)) = faulted else { continue };
+            match self.fault(vm, ppn, access) {
+                Ok(fault) if watch(done, fault).is_break() => end = done + 1,
+                Ok(_) => {}
+                Err(error) => stopped = Some(error),
+            }
         }
         if len > 0 {
             self.set_waiting(vm, stopped.is_some());
@@ -149,30 +240,84 @@ impl Host {
         TouchReport { done, stopped, counts: counts.since(&before) }
     }
 
-    /// Brings a page one state nearer to where the access does not fault. The mark of a traced page goes last, so only
-    /// what is served is counted.
+    /// Brings a page one state nearer to where the access does not fault, and tells what it took.
     #[cold]
-    fn fault(&mut self, vm: VmId, ppn: Ppn, access: Access) -> Result<(), Error> {
+    fn fault(&mut self, vm: VmId, ppn: Ppn, access: Access) -> Result<Fault, Error> {
+        let before = *self.swapper.totals();
+        let kind = self.fault_of(vm, ppn, access)?;
+        let after = self.swapper.totals();
+        Ok(Fault { kind, written: after.written - before.written, writes: after.writes - before.writes })
+    }
+
+    /// The mark of a traced page goes last, so only what is served is counted.
+    fn fault_of(&mut self, vm: VmId, ppn: Ppn, access: Access) -> Result<FaultKind, Error> {
         let entry = self.memory.entry(vm, ppn);
         if !entry.with_traced(false).faults(access) {
             self.sampler.count(&mut self.memory, vm, ppn);
-            return Ok(());
+            return Ok(FaultKind::Sampled);
         }
         match entry.state() {
-            State::Empty => self.with_room_within_limit(vm, |memory| memory.zero_fill(vm, ppn)),
-            State::Shared(_) => self.with_room(vm, |memory| match memory.entry(vm, ppn).state() {
-                State::Shared(_) => memory.unshare(vm, ppn),
-                // Room was made by paging out this very page.
-                _ => Ok(()),
-            }),
-            State::Swapped(_) => self.bring_back(vm, ppn),
+            State::Empty => {
+                self.with_room_within_limit(vm, |memory| memory.zero_fill(vm, ppn))?;
+                Ok(FaultKind::ZeroFill)
+            }
+            State::Shared(_) => {
+                self.with_room(vm, |memory| match memory.entry(vm, ppn).state() {
+                    State::Shared(_) => memory.unshare(vm, ppn),
+                    // Room was made by paging out this very page.
+                    _ => Ok(()),
+                })?;
+                Ok(FaultKind::CowBreak)
+            }
+            State::Swapped(_) => {
+                self.bring_back(vm, ppn)?;
+                Ok(FaultKind::PageIn)
+            }
             State::Ballooned => {
                 self.balloon.pop(&mut self.memory, vm);
-                Ok(())
+                Ok(FaultKind::Pop)
             }
             // The guest needs the page: its page-out is off.
-            State::Private(_) if entry.is_leaving() => self.memory.set_leaving(vm, ppn, false),
+            State::Private(_) if entry.is_leaving() => {
+                self.memory.set_leaving(vm, ppn, false)?;
+                Ok(FaultKind::Kept)
+            }
             State::Private(_) => unreachable!("accesses to an untraced private page that stays do not fault"),
+        }
+    }
+
+    /// Refuses touches of a page that the virtual machine does not have.
+    fn check_touches(&self, vm: VmId, touches: &[Touch]) -> Result<(), Error> {
+        let pages = self.memory.vm(vm).pmap().pages();
+        match touches.iter().map(|touch| touch.ppn().0).max() {
+            Some(ppn) if ppn >= pages => {
+                Err(Error::PageOutOfRange { vm: self.vm(vm).name.clone(), ppn: i64::from(ppn), pages })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives pages on which writes do not fault what was written to them.
+    fn store_written(&mut self, vm: VmId, touches: &[Touch], writes: Writes) {
+        match writes {
+            Writes::Unique => self.memory.stamp_written(vm, touches),
+            Writes::Same => {}
+            Writes::Pool(contents) => {
+                let at = self.memory.vm(vm).counts.references;
+                let written = touches.iter().zip(at..).filter(|(touch, _)| touch.access() == Access::Write);
+                for (touch, time) in written {
+                    let choice = mix(u64::from(touch.ppn().0) << 32 ^ mix(time)) % u64::from(contents.max(1));
+                    self.store_numbered(vm, touch.ppn(), pool_content(choice));
+                }
+            }
+        }
+    }
+
+    /// Stores the content that a number stands for into a page on which writes do not fault.
+    fn store_numbered(&mut self, vm: VmId, ppn: Ppn, number: u64) {
+        match self.memory.content().kind() {
+            ContentKind::Tokens => self.memory.store(vm, ppn, PageView::Token(number)),
+            ContentKind::Bytes => self.memory.store(vm, ppn, PageView::Bytes(&numbered_page(number))),
         }
     }
 
@@ -187,6 +332,28 @@ impl Host {
         self.vm_entry(vm).waits = waits;
         self.sampler.set_clock(vm, if waits { Clock::Stands } else { Clock::Runs });
     }
+}
+
+/// Watches nothing.
+fn go_on(_: usize, _: Fault) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// The number of a content of the pool.
+fn pool_content(choice: u64) -> u64 {
+    // Below 2^63 and not 0; files' contents are made otherwise.
+    mix(choice ^ 0x706f_6f6c) >> 1 | 1
+}
+
+/// The bytes that a number stands for: equal numbers, equal pages; 0 is the zero page.
+fn numbered_page(number: u64) -> Page {
+    let mut page = [0; PAGE_SIZE];
+    if number != 0 {
+        for (place, word) in page.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            *word = (number ^ mix(place as u64)).to_le_bytes();
+        }
+    }
+    page
 }
 
 #[cfg(test)]

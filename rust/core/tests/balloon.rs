@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use common::{KINDS, Palette, config, keep};
 use esxcore_core::audit::audit;
-use esxcore_core::balloon::{Balloon, Ballooned, GuestOs, GuestPage, GuestPages, PollReport, Wait};
+use esxcore_core::balloon::{Balloon, Ballooned, Given, GuestOs, GuestPage, GuestPages, PollReport, Wait};
 use esxcore_core::config::{BalloonConfig, DriverConfig};
 use esxcore_core::guest::DefaultGuest;
 use esxcore_core::memory::Memory;
@@ -29,12 +29,12 @@ impl GuestOs for Liar {
         "liar"
     }
 
-    fn allocate(&mut self, most: u32, _: Wait, own: GuestPages<'_>, random: &mut Stream) -> Vec<Ppn> {
+    fn allocate(&mut self, most: u32, _: Wait, own: GuestPages<'_>, random: &mut Stream) -> Given {
         let number = random.below(most.saturating_mul(2).clamp(2, 20));
         let mut ppns: Vec<Ppn> = (0..number).map(|_| Ppn(random.below(own.pages() + 4))).collect();
         ppns.extend([u32::MAX, own.pages()].map(Ppn));
         ppns.rotate_right(random.below(number + 2) as usize);
-        ppns
+        Given { pages: ppns, sleeps: false }
     }
 
     fn free(&mut self, _: &[Ppn]) {}
@@ -55,14 +55,14 @@ impl GuestOs for Witness {
         "witness"
     }
 
-    fn allocate(&mut self, _: u32, _: Wait, own: GuestPages<'_>, _: &mut Stream) -> Vec<Ppn> {
+    fn allocate(&mut self, _: u32, _: Wait, own: GuestPages<'_>, _: &mut Stream) -> Given {
         let pages: Vec<GuestPage> = (0..own.pages()).map(|ppn| own.page(Ppn(ppn))).collect();
         let number = |kind| pages.iter().filter(|page| **page == kind).count() as u32;
         // Of two pages in use one is paged out; the others are empty, or went into the balloon.
         let ballooned = number(GuestPage::Ballooned);
         assert_eq!((number(GuestPage::Empty), number(GuestPage::InUse)), (2 - ballooned, 2));
         assert_eq!(own.empty_at_most(), 3 - ballooned);
-        vec![Ppn(2 + ballooned)]
+        Given { pages: vec![Ppn(2 + ballooned)], sleeps: false }
     }
 
     fn free(&mut self, _: &[Ppn]) {}

@@ -53,12 +53,21 @@ struct Machine {
     name: String,
     min_pages: u32,
     target: Option<u32>,
+    /// What was decided before it was clamped, and when that was.
+    reconfigured: Option<(u32, u64)>,
     before: Option<u32>,
     set: Option<(u64, String, u64)>,
     row: Option<(u32, bool)>,
     action: (u32, bool),
     pages: [u64; 12],
     pages_at_set: [u64; 12],
+}
+
+impl Machine {
+    /// The target that was decided, whatever it was clamped to since.
+    fn decided(&self) -> Option<u32> {
+        self.reconfigured.map(|(decided, _)| decided).or(self.target)
+    }
 }
 
 /// Everything that is in force, in the recorder's own words.
@@ -136,10 +145,16 @@ impl Both {
             Op::Configure(_, min_pages) => {
                 let entitlement = Entitlement { max_pages: 9, min_pages: *min_pages, shares: 1 };
                 self.ledger.configured(self.now, serial, entitlement);
+                let now = self.now;
                 let machine = self.machine(serial);
                 machine.min_pages = *min_pages;
-                // What is in force keeps within the new bounds.
-                machine.target = machine.target.map(|target| target.max(*min_pages).min(9));
+                if let Some(target) = machine.target {
+                    // What is in force keeps within the new bounds.
+                    let held = target.max(*min_pages).min(9);
+                    machine.reconfigured = Some((machine.decided().expect("set"), now));
+                    machine.target = Some(held);
+                    machine.row = machine.row.map(|(active, _)| (active, held <= *min_pages));
+                }
             }
             Op::Plan(_, balloon, blocked) => {
                 let action = Action { balloon_pages: *balloon, page_out_pages: 0, blocked: *blocked };
@@ -203,13 +218,13 @@ impl Both {
         self.world.decision = Some((now, policy.into(), 20 + now, cheapest));
         self.world.failed = None;
         for (machine, (target, active, held)) in self.world.machines.values_mut().zip(choices) {
-            if machine.target != Some(*target) {
-                machine.before = machine.target;
-                machine.target = Some(*target);
+            if machine.decided() != Some(*target) {
+                machine.before = machine.decided();
                 machine.set = Some((now, policy.into(), 20 + now));
                 machine.pages_at_set = machine.pages;
             }
-            machine.row = Some((*active, *held));
+            (machine.target, machine.row) = (Some(*target), Some((*active, *held)));
+            machine.reconfigured = None;
         }
     }
 
@@ -289,6 +304,9 @@ fn seen_machine(vm: &VmSituation) -> Machine {
         name: vm.name.to_string(),
         min_pages: vm.entitlement.min_pages,
         target: vm.target_pages(),
+        reconfigured: target
+            .and_then(|target| target.reconfigured)
+            .map(|since| (since.decided_pages, since.time_ns)),
         before: target.and_then(|target| target.before_pages),
         set: target.map(|target| {
             (target.set_by.time_ns, target.set_by.policy.to_string(), target.set_by.available_pages)

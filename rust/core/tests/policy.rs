@@ -206,12 +206,23 @@ proptest! {
 
     #[test]
     fn apportionment_is_min_funding_without_a_tax(world in world(8, 1000, 50), unit in -40i32..40) {
-        let untaxed = World { tax: TaxRate::NONE, ..world };
+        let mut untaxed = World { tax: TaxRate::NONE, ..world };
         let weights: Vec<f64> = untaxed.vms.iter().map(|vm| vm.shares as f64 * 2f64.powi(unit)).collect();
         let column = |part: fn(&Vm) -> u32| untaxed.vms.iter().map(part).collect::<Vec<u32>>();
         let targets = apportion(&weights, &column(|vm| vm.min), &column(|vm| vm.max), untaxed.available);
         let targets: Vec<u32> = targets.expect("valid").into_iter().map(|target| target as u32).collect();
+        if weights.iter().all(|weight| *weight == 0.0) {
+            untaxed.vms.iter_mut().for_each(|vm| vm.shares = 1);
+        }
         prop_assert_eq!(targets, untaxed.slow_loop());
+    }
+
+    #[test]
+    fn no_weights_at_all_are_equal_ones(world in world(8, 1000, 50)) {
+        let column = |part: fn(&Vm) -> u32| world.vms.iter().map(part).collect::<Vec<u32>>();
+        let (min_pages, max_pages) = (column(|vm| vm.min), column(|vm| vm.max));
+        let weighed = |weight| apportion(&vec![weight; world.vms.len()], &min_pages, &max_pages, world.available);
+        prop_assert_eq!(weighed(0.0), weighed(1.0));
     }
 }
 

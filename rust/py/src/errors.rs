@@ -2,6 +2,7 @@
 
 use esxcore_core::error::Error;
 use esxcore_image::error::Error as ImageError;
+use esxcore_trace::error::Error as TraceError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -16,6 +17,21 @@ pub fn from_image(py: Python<'_>, error: &ImageError) -> PyErr {
         ImageError::NoRoom { .. } => "RealMemoryError",
         ImageError::TooManyInAll { .. } | ImageError::UnknownFormat { .. } => "ConfigError",
         ImageError::Interrupted | ImageError::NoThread { .. } => "EsxError",
+        _ => "DataError",
+    };
+    raise(py, class, &error.to_string(), &PyDict::new(py)).unwrap_or_else(|broken| broken)
+}
+
+/// The Python exception for an error of the trace crate.
+pub fn from_trace(py: Python<'_>, error: &TraceError) -> PyErr {
+    let fact = match error {
+        TraceError::InFile { fact, .. } => fact,
+        fact => fact,
+    };
+    let class = match fact {
+        TraceError::NoRoom { .. } => "RealMemoryError",
+        TraceError::NoMemory { .. } | TraceError::UnknownFormat { .. } => "ConfigError",
+        TraceError::Interrupted => "EsxError",
         _ => "DataError",
     };
     raise(py, class, &error.to_string(), &PyDict::new(py)).unwrap_or_else(|broken| broken)
@@ -60,7 +76,18 @@ fn exception(py: Python<'_>, error: &Error, done: usize) -> PyResult<PyErr> {
         Error::Invariant { invariant, .. } => facts.set_item("invariant", invariant)?,
         _ => {}
     }
-    raise(py, class_name(error), &error.to_string(), &facts)
+    raise(py, class_name(error), &format!("{error}{}", hint(error)), &facts)
+}
+
+/// What can be done about an error, in words of the Python layer.
+fn hint(error: &Error) -> &'static str {
+    match error {
+        Error::SwapReserved { .. } => "; Host(swap=...) sets how much there is",
+        Error::TargetsOvercommitted { .. } => {
+            "; only a policy with may_overcommit = True may give out more, so that paging follows"
+        }
+        _ => "",
+    }
 }
 
 fn raise(py: Python<'_>, class: &str, text: &str, facts: &Bound<'_, PyDict>) -> PyResult<PyErr> {
@@ -75,12 +102,14 @@ fn class_name(error: &Error) -> &'static str {
         Error::UnknownVm { .. }
         | Error::HandleOfNone { .. }
         | Error::NotThen { .. }
+        | Error::NobodyThen { .. }
         | Error::NotYet { .. } => "UnknownVmError",
         Error::DuplicateVm { .. } => "DuplicateVmError",
         Error::ContentsTooLong { .. }
         | Error::WrongContentKind { .. }
         | Error::TokenOutOfRange { .. }
         | Error::BatchMismatch { .. } => "ContentError",
+        Error::Data { .. } => "DataError",
         Error::NoMemory { .. } => "RealMemoryError",
         // What a policy answered, not a column that somebody gave.
         Error::ColumnLength { column: "targets", .. } => "PolicyError",
@@ -93,6 +122,7 @@ fn class_name(error: &Error) -> &'static str {
         Error::TargetOutOfRange { .. } | Error::TargetsOvercommitted { .. } | Error::PolicyFailed { .. } => {
             "PolicyError"
         }
+        Error::WorkloadStands { .. } | Error::WorkloadFailed { .. } => "WorkloadError",
         Error::Blocked { .. } => "VmBlockedError",
         Error::NothingDivided | Error::LedgerOff | Error::Forgotten { .. } => "ConfigError",
         Error::Invariant { .. } => "InvariantError",

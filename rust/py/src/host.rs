@@ -143,7 +143,7 @@ impl Host {
     fn explain<'py>(&self, py: Python<'py>, vm: VmRef, at_ns: Option<u64>) -> PyResult<Bound<'py, PyDict>> {
         let explanation = self.call(py, |host, _| {
             let now_ns = host.now_ns();
-            let at_ns = at_ns.unwrap_or(now_ns);
+            let Some(at_ns) = at_ns else { return host.explain(find(host, &vm)?, now_ns) };
             if at_ns > now_ns {
                 let (value, expected) = (
                     format!("{} s", at_ns as f64 / 1e9),
@@ -151,7 +151,7 @@ impl Host {
                 );
                 return Err(Error::Setting { what: "at", value, expected });
             }
-            host.explain(find(host, &vm)?, at_ns)
+            ledger::why(host, &vm, at_ns)
         })?;
         ledger::facts(py, &explanation)
     }
@@ -160,6 +160,12 @@ impl Host {
     fn replay<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let situations = self.call(py, |host, signals| ledger::situations(host, signals))?;
         ledger::rows(py, &situations)
+    }
+
+    /// What was decided after a time, or since the oldest that is kept: dictionaries of facts.
+    fn decisions<'py>(&self, py: Python<'py>, after_ns: Option<u64>) -> PyResult<Bound<'py, PyList>> {
+        let answers = self.call(py, |host, _| ledger::answers(host, after_ns))?;
+        ledger::told(py, &answers)
     }
 
     /// The handle (number, name) and max pages of a virtual machine.
@@ -340,7 +346,7 @@ fn row(report: &TouchReport) -> TouchRow {
     (report.done, stopped, counts.zero_fills, counts.cow_breaks, counts.page_ins)
 }
 
-fn scan_row<'py>(py: Python<'py>, report: &ScanReport) -> PyResult<Bound<'py, PyTuple>> {
+pub(crate) fn scan_row<'py>(py: Python<'py>, report: &ScanReport) -> PyResult<Bound<'py, PyTuple>> {
     let r = report;
     let row = [r.picked, r.skipped, r.hashed, r.hints, r.published, r.merged, r.false_matches, r.stale_hints];
     PyTuple::new(py, row)

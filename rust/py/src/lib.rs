@@ -12,7 +12,9 @@ mod policy;
 mod sampling;
 mod settings;
 mod signals;
+mod simulation;
 mod tables;
+mod trace;
 mod view;
 
 use esxcore_core::config::PARAMETERS;
@@ -37,6 +39,12 @@ mod _core {
 
     #[pymodule_export]
     use super::sampling::wilson;
+
+    #[pymodule_export]
+    use super::simulation::{Simulation, Workload, cost_presets};
+
+    #[pymodule_export]
+    use super::trace::{PageTrace, replacements, stream_misses, trace_formats};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -25,6 +25,13 @@ pub fn take_raised() -> Option<PyErr> {
     RAISED.take()
 }
 
+/// Keeps what a policy or a workload raised, until the call that asked it ends; returns its words.
+pub fn keep_raised(raised: PyErr) -> String {
+    let reason = raised.to_string();
+    RAISED.set(Some(raised));
+    reason
+}
+
 /// A policy of the core.
 #[pyclass(frozen, module = "esxcore._core")]
 pub struct Policy(Arc<dyn AllocationPolicy>);
@@ -101,11 +108,8 @@ impl AllocationPolicy for Foreign {
             let column: Row<'_, i64> = answer.extract(py)?;
             Ok::<_, PyErr>(column.as_slice()?.to_vec())
         });
-        answer.map_err(|raised| {
-            let reason = raised.to_string();
-            RAISED.set(Some(raised));
-            Error::PolicyFailed { policy: self.name.clone(), reason }
-        })
+        answer
+            .map_err(|raised| Error::PolicyFailed { policy: self.name.clone(), reason: keep_raised(raised) })
     }
 
     fn overcommit(&self) -> Overcommit {

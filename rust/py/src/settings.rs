@@ -1,8 +1,8 @@
 //! Settings that come as mappings, checked and worded by the Python layer.
 
 use esxcore_core::config::{
-    AllocationConfig, BalanceConfig, BalloonConfig, BeforeSwap, DriverConfig, LedgerConfig, SharedCharge,
-    Shares, ThresholdConfig, VmConfig,
+    AllocationConfig, BalanceConfig, BalloonConfig, BeforeSwap, DriverConfig, GuestConfig, GuestKind,
+    LedgerConfig, Replacement, SharedCharge, Shares, ThresholdConfig, VmConfig,
 };
 use esxcore_core::host::VmChanges;
 use pyo3::prelude::*;
@@ -20,6 +20,8 @@ pub struct Division {
     share_before_swap: bool,
     balloon_cap: f64,
     balloon_host_cap: f64,
+    /// (name of a guest's type, fraction)
+    balloon_guest_caps: Vec<(String, f64)>,
     swap_out_rate: u32,
     ledger_records: u32,
 }
@@ -36,7 +38,7 @@ impl Division {
             balloon: BalloonConfig {
                 cap_fraction: self.balloon_cap,
                 host_cap_fraction: self.balloon_host_cap,
-                ..BalloonConfig::default()
+                guest_type_caps: self.balloon_guest_caps,
             },
             swap_out_rate: self.swap_out_rate,
             ledger: LedgerConfig { records: self.ledger_records },
@@ -76,7 +78,47 @@ pub struct VmSettings {
     balloon_limit: Option<u32>,
     /// (start_s, max_rate, limit_pages, stuck_at_s)
     driver: (Option<u32>, u32, u32, Option<u32>),
+    guest: GuestSettings,
     salt: Option<String>,
+}
+
+/// What operating system a guest has.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct GuestSettings {
+    kind: String,
+    replacement: String,
+    image: Option<String>,
+    swap_pages: Option<u32>,
+    kernel_pages: u32,
+    metadata_bytes: u32,
+    boot_pages: u32,
+    boot_s: u32,
+    dirty_expire_s: u32,
+    zero_rate: u32,
+}
+
+impl GuestSettings {
+    /// The guest as the core takes it; names that it does not know were refused before.
+    fn into_config(self) -> GuestConfig {
+        let kind = GuestKind::NAMES.iter().find(|(name, _)| *name == self.kind);
+        GuestConfig {
+            kind: kind.map_or(GuestKind::Default, |(_, kind)| *kind),
+            image: self.image,
+            replacement: match self.replacement.as_str() {
+                "lru" => Replacement::Lru,
+                "clock" => Replacement::Clock,
+                _ => Replacement::TwoList,
+            },
+            swap_pages: self.swap_pages,
+            kernel_pages: self.kernel_pages,
+            metadata_bytes: self.metadata_bytes,
+            boot_pages: self.boot_pages,
+            boot_s: self.boot_s,
+            dirty_expire_s: self.dirty_expire_s,
+            zero_rate: self.zero_rate,
+        }
+    }
 }
 
 impl VmSettings {
@@ -93,6 +135,7 @@ impl VmSettings {
             },
             balloon_limit: self.balloon_limit,
             driver: DriverConfig { start_s, max_rate, limit_pages, stuck_at_s },
+            guest: self.guest.into_config(),
             salt: self.salt.as_deref().map(salt_of),
         }
     }

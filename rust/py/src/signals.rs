@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use esxcore_core::error::Error;
 use esxcore_image::error::Error as ImageError;
+use esxcore_trace::error::Error as TraceError;
 use pyo3::prelude::*;
 
-use crate::errors::{from_image, to_py};
+use crate::errors::{from_image, from_trace, to_py};
 use crate::policy::take_raised;
 
 /// Looks for Python signals from within a call that has let the interpreter go.
@@ -49,6 +50,19 @@ impl Signals {
         }
     }
 
+    /// As [`Signals::look`], for the trace crate.
+    pub fn beat(&mut self) -> Result<(), TraceError> {
+        Ok(self.look()?)
+    }
+
+    /// As [`Signals::finish`], for the trace crate.
+    pub fn finish_trace<T>(self, py: Python<'_>, result: Result<T, TraceError>) -> PyResult<T> {
+        match self.raised {
+            Some(raised) => Err(raised),
+            None => result.map_err(|error| from_trace(py, &error)),
+        }
+    }
+
     /// The call's result, or what a signal handler raised.
     pub fn finish<T>(self, py: Python<'_>, result: Result<T, Error>) -> PyResult<T> {
         // What a policy raised comes out whole.
@@ -64,6 +78,7 @@ impl Signals {
 pub struct Pace {
     picks: u32,
     asked: Option<Instant>,
+    looked: Option<Instant>,
 }
 
 impl Pace {
@@ -71,9 +86,19 @@ impl Pace {
     const LONG: Duration = Duration::from_millis(20);
     const MOST_PICKS: u32 = 1 << 14;
 
+    /// Whether it is time to look for signals again: parts may be so short that looking costs more than they do.
+    pub fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.looked.is_none_or(|looked| now - looked > Self::SHORT);
+        if is_due {
+            self.looked = Some(now);
+        }
+        is_due
+    }
+
     /// Begins with few picks.
     pub fn new() -> Self {
-        Self { picks: 16, asked: None }
+        Self { picks: 16, asked: None, looked: None }
     }
 
     /// Picks for the next part.

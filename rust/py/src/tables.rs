@@ -5,6 +5,7 @@ use esxcore_core::error::Error;
 use esxcore_core::frame_table::FrameView;
 use esxcore_core::host::{Host, Vm};
 use esxcore_core::pmap::State;
+use esxcore_core::reference::{GuestCounts, GuestMemory};
 use esxcore_core::stats::VmStats;
 use esxcore_core::types::{Mpn, PULSE_PAGES, VmId};
 use pyo3::prelude::*;
@@ -52,8 +53,43 @@ pub fn vms<'py>(py: Python<'py>, vms: &[Vm], rows: &[VmStats]) -> PyResult<Bound
     columns.add::<i64>("page_ins", events(|row| row.counts.page_ins))?;
     columns.add::<i64>("scanned_pages", events(|row| row.scanned_pages))?;
     columns.add::<i64>("scan_passes", events(|row| row.scan_passes))?;
+    add_guests(&columns, rows)?;
     columns.add_text("salt", vms.iter().map(|vm| salt_name(&vm.salt)).collect())?;
     Ok(columns.into_dict())
+}
+
+/// A column's name, and its number in a row.
+type Named<'a, Row, Number> = (&'a str, fn(&Row) -> Number);
+
+/// What guests say of their memory, -1 for those that say nothing, and what they did for want of it.
+fn add_guests(columns: &Columns<'_>, rows: &[VmStats]) -> PyResult<()> {
+    let pages: [Named<'_, GuestMemory, u32>; 7] = [
+        ("guest_free_pages", |memory| memory.free),
+        ("guest_available_pages", |memory| memory.available),
+        ("guest_kernel_pages", |memory| memory.kernel),
+        ("guest_anonymous_pages", |memory| memory.anonymous),
+        ("guest_cache_pages", |memory| memory.cache),
+        ("guest_dirty_pages", |memory| memory.dirty),
+        ("guest_swapped_pages", |memory| memory.swapped),
+    ];
+    for (name, number) in pages {
+        let said = rows.iter().map(|row| row.guest.as_ref().map_or(-1, |memory| i64::from(number(memory))));
+        columns.add::<i64>(name, said.collect())?;
+    }
+    let events: [Named<'_, GuestCounts, u64>; 8] = [
+        ("guest_swap_ins", |counts| counts.swap_ins),
+        ("guest_swap_outs", |counts| counts.swap_outs),
+        ("guest_file_reads", |counts| counts.file_reads),
+        ("guest_refaults", |counts| counts.refaults),
+        ("guest_write_backs", |counts| counts.write_backs),
+        ("guest_drops", |counts| counts.drops),
+        ("guest_zeroed", |counts| counts.zeroed),
+        ("guest_kills", |counts| counts.kills),
+    ];
+    for (name, number) in events {
+        columns.add::<i64>(name, rows.iter().map(|row| number(&row.guest_counts) as i64).collect())?;
+    }
+    Ok(())
 }
 
 /// A pmap, a row a page.

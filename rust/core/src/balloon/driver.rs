@@ -17,7 +17,7 @@ use std::fmt;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::seam::{GuestOs, GuestPages, Wait};
+use super::seam::{Given, GuestOs, GuestPages, Wait};
 use crate::config::{
     BALLOON_FREE_MAX_RATE, BALLOON_FREE_MIN_RATE, BALLOON_NOSLEEP_RATE, BALLOON_RATE_STEP,
     BALLOON_SLEEP_MAX_RATE, BALLOON_SLEEP_MIN_RATE, BALLOON_SLOW_POLLS, DriverConfig,
@@ -112,14 +112,14 @@ impl Driver {
         let goal = pages.min(self.config.max_rate);
         let mut set_aside = vec![];
         let at_once = goal.min(self.rates.without_sleep());
-        let mut obtained = self.allocate(at_once, Wait::Never, host, guest, &mut set_aside);
+        let mut obtained = self.allocate(at_once, Wait::Never, host, guest, &mut set_aside).obtained;
         let mut asleep = 0;
         if obtained < at_once {
             self.rates.slow_polls = BALLOON_SLOW_POLLS;
             asleep = goal.min(self.rates.allocate).saturating_sub(obtained);
             let more = self.allocate(asleep, Wait::MaySleep, host, guest, &mut set_aside);
-            obtained += more;
-            asleep -= more;
+            obtained += more.obtained;
+            asleep = if more.sleeps { 0 } else { asleep - more.obtained };
         }
         self.rates.after_inflating(obtained, asleep);
         if !set_aside.is_empty() {
@@ -127,7 +127,7 @@ impl Driver {
         }
     }
 
-    /// Returns how many pages the guest gave, whatever the host did with them.
+    /// Tells how many pages the guest gave, whatever the host did with them.
     fn allocate(
         &mut self,
         most: u32,
@@ -135,11 +135,12 @@ impl Driver {
         host: &mut impl Channel,
         guest: &mut Guest<'_>,
         set_aside: &mut Vec<Ppn>,
-    ) -> u32 {
+    ) -> Allocated {
         if most == 0 {
-            return 0;
+            return Allocated::default();
         }
-        let mut given = guest.os.allocate(most, wait, host.own_pages(), guest.random);
+        let Given { pages: mut given, sleeps } =
+            guest.os.allocate(most, wait, host.own_pages(), guest.random);
         let beyond = given.split_off(given.len().min(most as usize));
         for ppn in &given {
             match host.lock(*ppn) {
@@ -148,7 +149,7 @@ impl Driver {
             }
         }
         set_aside.extend(beyond);
-        given.len() as u32
+        Allocated { obtained: given.len() as u32, sleeps }
     }
 
     fn deflate(&mut self, pages: u32, host: &mut impl Channel, guest: &mut Guest<'_>) {
@@ -163,6 +164,13 @@ impl Driver {
         self.rates.after_deflating(refused);
         guest.os.free(&freed);
     }
+}
+
+/// What came of an allocation in the guest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Allocated {
+    obtained: u32,
+    sleeps: bool,
 }
 
 /// How much a driver does in a cycle.
@@ -224,6 +232,7 @@ mod tests {
         reclaimable: u32,
         next: u32,
         gives_too_many: u32,
+        sleeps: bool,
         freed: Vec<u32>,
         resets: u32,
     }
@@ -233,14 +242,15 @@ mod tests {
             "plain"
         }
 
-        fn allocate(&mut self, most: u32, wait: Wait, _: GuestPages<'_>, _: &mut Stream) -> Vec<Ppn> {
+        fn allocate(&mut self, most: u32, wait: Wait, _: GuestPages<'_>, _: &mut Stream) -> Given {
             let has = if wait == Wait::Never { self.free } else { self.reclaimable };
             let given = most.min(has) + self.gives_too_many;
             if wait == Wait::Never {
                 self.free -= given;
             }
             self.next += given;
-            (self.next - given..self.next).map(Ppn).collect()
+            let pages = (self.next - given..self.next).map(Ppn).collect();
+            Given { pages, sleeps: wait == Wait::MaySleep && self.sleeps }
         }
 
         fn free(&mut self, pages: &[Ppn]) {

@@ -22,7 +22,7 @@ mod account;
 mod driver;
 mod seam;
 
-pub use seam::{GuestOs, GuestPage, GuestPages, Wait};
+pub use seam::{Dealt, Given, GuestOs, GuestPage, GuestPages, Wait};
 
 use std::fmt::Debug;
 
@@ -187,6 +187,18 @@ impl Balloon {
         account.counts.add_pop(size);
         self.totals.add_pop(size);
         size
+    }
+
+    /// The guest's operating system, and the stream of its random choices.
+    pub fn guest_os(&mut self, vm: VmId) -> (&mut dyn GuestOs, &mut Stream) {
+        let vm = self.vm_mut(vm);
+        (&mut *vm.os, &mut vm.random)
+    }
+
+    /// The guest's operating system.
+    #[must_use]
+    pub fn os(&self, vm: VmId) -> &dyn GuestOs {
+        &*self.vm(vm).os
     }
 
     /// Ballooned pages.

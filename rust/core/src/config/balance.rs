@@ -191,7 +191,7 @@ impl BalloonConfig {
     ///
     /// [`Error::Setting`], naming the first one.
     pub fn check(&self) -> Result<(), Error> {
-        let of_types = self.guest_type_caps.iter().map(|(_, cap)| ("balloon_guest_type_caps", *cap));
+        let of_types = self.guest_type_caps.iter().map(|(_, cap)| ("balloon_guest_caps", *cap));
         let all = [("balloon_cap", self.cap_fraction), ("balloon_host_cap", self.host_cap_fraction)];
         for (what, cap) in all.into_iter().chain(of_types) {
             if !(0.0..=1.0).contains(&cap) {
@@ -202,7 +202,7 @@ impl BalloonConfig {
         names.sort_unstable();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Error::Setting {
-                what: "balloon_guest_type_caps",
+                what: "balloon_guest_caps",
                 value: format!("{:?} twice", pair[0]),
                 expected: "each guest type once".into(),
             }),
@@ -331,8 +331,8 @@ mod tests {
         let wrong = [
             ("balloon_cap", BalloonConfig { cap_fraction: 1.01, ..plain.clone() }),
             ("balloon_host_cap", BalloonConfig { host_cap_fraction: f64::NAN, ..plain.clone() }),
-            ("balloon_guest_type_caps", typed(&[("a", -0.1)])),
-            ("balloon_guest_type_caps", typed(&[("a", 0.1), ("b", 0.1), ("a", 0.1)])),
+            ("balloon_guest_caps", typed(&[("a", -0.1)])),
+            ("balloon_guest_caps", typed(&[("a", 0.1), ("b", 0.1), ("a", 0.1)])),
         ];
         for (name, settings) in wrong {
             assert!(matches!(settings.check(), Err(Error::Setting { what, .. }) if what == name), "{name}");

@@ -2,9 +2,13 @@
 //! machines take: those of memory's division in `balance`, all others here.
 
 mod balance;
+mod costs;
+mod guest;
 mod parameters;
 
 pub use balance::*;
+pub use costs::*;
+pub use guest::*;
 pub use parameters::*;
 
 use crate::error::Error;
@@ -198,6 +202,8 @@ pub struct VmConfig {
     pub balloon_limit: Option<u32>,
     /// The balloon driver in its guest.
     pub driver: DriverConfig,
+    /// The operating system of its guest.
+    pub guest: GuestConfig,
     /// Its sharing domain; the host's rule.
     pub salt: Option<Salt>,
 }
@@ -212,6 +218,7 @@ impl VmConfig {
             allocation: AllocationConfig::default(),
             balloon_limit: None,
             driver: DriverConfig::default(),
+            guest: GuestConfig::default(),
             salt: None,
         }
     }

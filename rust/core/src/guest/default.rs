@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use crate::balloon::{GuestOs, GuestPage, GuestPages, Wait};
+use crate::balloon::{Given, GuestOs, GuestPage, GuestPages, Wait};
 use crate::rng::Stream;
 use crate::types::Ppn;
 
@@ -46,13 +46,13 @@ impl GuestOs for DefaultGuest {
         &self.name
     }
 
-    fn allocate(&mut self, most: u32, wait: Wait, own: GuestPages<'_>, random: &mut Stream) -> Vec<Ppn> {
-        let mut given = self.take_empty(most, own);
+    fn allocate(&mut self, most: u32, wait: Wait, own: GuestPages<'_>, random: &mut Stream) -> Given {
+        let mut pages = self.take_empty(most, own);
         if wait == Wait::MaySleep {
-            let more = reclaim(most - given.len() as u32, own, random);
-            given.extend(more);
+            let more = reclaim(most - pages.len() as u32, own, random);
+            pages.extend(more);
         }
-        given
+        Given { pages, sleeps: false }
     }
 
     fn free(&mut self, pages: &[Ppn]) {
@@ -114,7 +114,7 @@ mod tests {
         let (entries, mut random) = (entries(letters), Seed([1; 32]).stream("guest", 0));
         let empty = letters.matches(['e', 'w']).count() as u32;
         let given = guest.allocate(most, wait, GuestPages::new(&entries, empty), &mut random);
-        given.into_iter().map(|ppn| ppn.0).collect()
+        given.pages.into_iter().map(|ppn| ppn.0).collect()
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
             // The empty pages are passed over: nothing of them is known to be empty.
             let own = GuestPages::new(&entries, 0);
             let given = DefaultGuest::new("linux").allocate(3, Wait::MaySleep, own, &mut random);
-            given.iter().for_each(|ppn| times[ppn.index()] += 1);
+            given.pages.iter().for_each(|ppn| times[ppn.index()] += 1);
         }
         // Twelve pages, each 1000 times, give or take five standard deviations of 27.
         for (ppn, times) in times.iter().enumerate() {

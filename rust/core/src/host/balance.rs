@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::ledger::{Cause, Ledger};
 use crate::policy::{AllocationPolicy, HostView, MinFunding, Targets};
 use crate::reclaim::{self, Action, Thresholds, Usage};
+use crate::reference::GuestMemory;
 use crate::sample::Clock;
 use crate::types::{DriverHealth, FreeState, VmId};
 
@@ -48,7 +49,8 @@ impl Host {
     pub fn set_policy(&mut self, policy: Arc<dyn AllocationPolicy>) -> Result<(), Error> {
         let balance = self.balance.as_mut().ok_or(Error::NothingDivided)?;
         balance.policy = policy;
-        balance.cause = Some(Cause::PolicySet);
+        // Of a host without virtual machines nothing is divided: the first of them is what the policy is asked for.
+        balance.cause = (!self.vms.is_empty()).then_some(Cause::PolicySet);
         Ok(())
     }
 
@@ -87,8 +89,8 @@ impl Host {
             balloon_pages: column(|host, vm| host.balloon.size(vm.id)),
             swapped_pages: column(|host, vm| host.memory.vm(vm.id).swapped()),
             shared_pages: column(|host, vm| host.memory.vm(vm.id).on_shared_frames()),
-            guest_free_pages: self.vms.iter().map(|vm| Some(self.empty_pages(vm))).collect(),
-            guest_available_pages: self.vms.iter().map(|vm| Some(self.empty_pages(vm))).collect(),
+            guest_free_pages: self.guest_says(|memory| memory.free),
+            guest_available_pages: self.guest_says(|memory| memory.available),
             swap_in_pages: self
                 .vms
                 .iter()
@@ -241,6 +243,14 @@ impl Host {
     fn active_pages(&self, vm: &Vm) -> u32 {
         let resident = || self.memory.vm(vm.id).resident();
         self.sampler.report(vm.id).map_or_else(resident, |report| report.active_pages(vm.pages))
+    }
+
+    /// What guests say of their own memory; of one that says nothing, its empty pages.
+    fn guest_says(&self, number: fn(&GuestMemory) -> u32) -> Vec<Option<u32>> {
+        let of = |vm: &Vm| {
+            self.guest_memory(vm.id).0.map_or_else(|| self.empty_pages(vm), |memory| number(&memory))
+        };
+        self.vms.iter().map(|vm| Some(of(vm))).collect()
     }
 
     /// Pages that the guest has never touched, or that its balloon gave back.

@@ -5,6 +5,7 @@
 
 mod audit;
 mod balance;
+mod guests;
 mod power;
 mod record;
 mod relief;

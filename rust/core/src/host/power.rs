@@ -2,10 +2,10 @@
 
 use super::Host;
 use crate::admission::{self, Allocation, Reservation};
-use crate::balloon::Ballooned;
+use crate::balloon::{Ballooned, GuestOs};
 use crate::config::{AllocationConfig, Salt, Shares, VmConfig};
 use crate::error::Error;
-use crate::guest::DefaultGuest;
+use crate::guest;
 use crate::ledger::Cause;
 use crate::pmap::Entry;
 use crate::types::{PageBatch, Ppn, Pulse, VmId};
@@ -82,6 +82,7 @@ impl Host {
         if self.vms.iter().any(|other| other.name == vm.name) {
             return Err(Error::DuplicateVm { name: vm.name.clone() });
         }
+        vm.guest.check(vm.max_pages)?;
         let allocation = self.allocation(vm);
         allocation.check(vm.max_pages)?;
         if contents > vm.max_pages as usize {
@@ -106,6 +107,21 @@ impl Host {
     ///
     /// As [`Host::check_power_on`], [`Error::TooManyVms`], [`Error::NoMemory`], or what `pulse` returns.
     pub fn power_on(&mut self, vm: VmConfig, pulse: Pulse<'_>) -> Result<VmId, Error> {
+        let guest = guest::build(&vm.guest, vm.max_pages, self.powered_on, &self.config.seed)?;
+        self.power_on_with(vm, guest, pulse)
+    }
+
+    /// The same with a guest of any kind in the place of the one that the settings name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::power_on`].
+    pub fn power_on_with(
+        &mut self,
+        vm: VmConfig,
+        guest: Box<dyn GuestOs>,
+        pulse: Pulse<'_>,
+    ) -> Result<VmId, Error> {
         self.check_power_on(&vm, 0)?;
         while !self.commit_some(vm.max_pages) {
             pulse()?;
@@ -119,7 +135,7 @@ impl Host {
             return Err(error);
         }
         self.adopt_domain(&salt, domain);
-        self.adopt(id, vm, allocation, salt);
+        self.adopt(id, vm, guest, allocation, salt);
         Ok(id)
     }
 
@@ -212,13 +228,13 @@ impl Host {
         self.keep_within_limit(id)
     }
 
-    fn adopt(&mut self, id: VmId, vm: VmConfig, allocation: Allocation, salt: Salt) {
+    fn adopt(&mut self, id: VmId, vm: VmConfig, guest: Box<dyn GuestOs>, allocation: Allocation, salt: Salt) {
         let serial = self.powered_on;
         self.scanner.add_vm(id, serial, vm.max_pages);
         self.sampler.add_vm(&mut self.memory, id, serial);
         self.swapper.add_vm(id, serial);
         let about = Ballooned { serial, pages: vm.max_pages, cap: vm.balloon_limit, driver: vm.driver };
-        self.balloon.add_vm(id, &about, Box::new(DefaultGuest::new("default")));
+        self.balloon.add_vm(id, &about, guest);
         self.vms.push(Vm {
             id,
             serial,

@@ -30,6 +30,19 @@ impl Host {
         })
     }
 
+    /// The same of the virtual machine that had that name then, even if it is gone by now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::explain`]; [`Error::NobodyThen`] if nobody had that name, then or now.
+    pub fn explain_named(&self, name: &str, time_ns: u64) -> Result<Explanation, Error> {
+        let why = self.ledger().ok_or(Error::NothingDivided)?.why_named(name, time_ns);
+        why.map_err(|error| match error {
+            Error::NobodyThen { vm, asked_ns } if self.find(&vm).is_ok() => Error::NotYet { vm, asked_ns },
+            error => error,
+        })
+    }
+
     pub(super) fn record_power_on(&mut self, id: VmId) {
         let vm = self.vm(id);
         let newcomer = Newcomer {

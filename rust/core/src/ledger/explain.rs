@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
-use super::record::{Action, Bound, Cause, Decision, Entitlement, Failure, Mechanism, Moves, Row};
+use super::record::{Action, Bound, Decision, Entitlement, Failure, Mechanism, Moves, Row};
 use super::situation::{Situation, Target};
 use crate::types::{FreeState, PAGE_SIZE};
 
@@ -88,11 +88,23 @@ impl Explanation {
         if let Some(before) = before_pages {
             write!(f, ", was {}", Pages(u64::from(*before)))?;
         }
-        write!(f, ". Set at {} by {} because {}", Time(set_by.time_ns), set_by.policy, reason(set_by.cause))?;
+        write!(f, ". Set at {} by {} because {}", Time(set_by.time_ns), set_by.policy, set_by.cause)?;
         match self.confirmed() {
-            Some(latest) => write!(f, ", left so at {}.", Time(latest.time_ns)),
-            None => write!(f, "."),
+            Some(latest) => write!(f, ", left so at {}.", Time(latest.time_ns))?,
+            None => write!(f, ".")?,
         }
+        self.write_reconfigured(f)
+    }
+
+    /// What another min or max did to the target, of which the policy that set it knew nothing.
+    fn write_reconfigured(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(Target { reconfigured: Some(reconfigured), row, .. }) = &self.target else { return Ok(()) };
+        write!(f, " The VM was reconfigured at {}", Time(reconfigured.time_ns))?;
+        let (decided, held) = (u64::from(reconfigured.decided_pages), u64::from(row.target_pages));
+        if decided != held {
+            write!(f, ", which clamped the target from {} to {}", Pages(decided), Pages(held))?;
+        }
+        write!(f, "; no policy has been asked since.")
     }
 
     /// The latest decision, if it is not the one that set the target.
@@ -198,7 +210,7 @@ impl Explanation {
                 Pages(pages),
                 Pages(self.moved[Mechanism::BalloonFreed])
             )),
-            _ => Some(format!("{} {}", past(mechanism), Pages(pages))),
+            _ => Some(format!("{} {}", mechanism.past(), Pages(pages))),
         };
         let moves: Vec<_> = self.moved.iter().filter_map(told).collect();
         if moves.is_empty() {
@@ -238,35 +250,6 @@ fn word(state: FreeState) -> &'static str {
         FreeState::Soft => "soft",
         FreeState::Hard => "hard",
         FreeState::Low => "low",
-    }
-}
-
-fn reason(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Period => "a balance period was over",
-        Cause::PowerOn => "a VM was powered on",
-        Cause::PowerOff => "a VM was powered off",
-        Cause::Reconfigured => "a VM was reconfigured",
-        Cause::StateChanged => "the free state had changed",
-        Cause::StillLow => "memory was still low with everybody at their target",
-        Cause::PolicySet => "the policy was set",
-    }
-}
-
-fn past(mechanism: Mechanism) -> &'static str {
-    match mechanism {
-        Mechanism::Load => "loaded",
-        Mechanism::ZeroFill => "first touched",
-        Mechanism::CowBreak => "unshared by writes",
-        Mechanism::Merge => "merged",
-        Mechanism::BalloonInflate => "given to the balloon",
-        Mechanism::BalloonFreed => "freed by the balloon",
-        Mechanism::BalloonDeflate => "back from the balloon",
-        Mechanism::Pop => "popped from the balloon",
-        Mechanism::PageOut => "paged out",
-        Mechanism::EmergencyPageOut => "paged out in an emergency",
-        Mechanism::SharedBeforeSwap => "shared instead of paged out",
-        Mechanism::PageIn => "paged in",
     }
 }
 
@@ -339,7 +322,8 @@ impl Display for Price {
 #[cfg(test)]
 mod tests {
     use super::super::Ledger;
-    use super::super::record::{Cheapest, Newcomer, Occasion};
+    use super::super::record::{Cause, Cheapest, Newcomer, Occasion};
+    use super::super::situation::Reconfigured;
     use super::*;
     use crate::config::LedgerConfig;
     use crate::types::VmId;
@@ -451,6 +435,52 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part:?} is not in {told}");
         }
+    }
+
+    #[test]
+    fn a_target_that_was_clamped_says_so_until_somebody_decides() {
+        let mut ledger = idle_and_busy();
+        let entitlement = Entitlement { max_pages: 38_400, min_pages: 32_768, shares: 2560 };
+        ledger.configured(720 * SECOND, 1, entitlement);
+        let why = ledger.why(1, 721 * SECOND).expect("recorded");
+        let target = why.target.as_ref().expect("set");
+        assert_eq!((target.row.target_pages, target.row.bound), (38_400, Bound::Max));
+        assert_eq!(target.reconfigured, Some(Reconfigured { time_ns: 720 * SECOND, decided_pages: 58_880 }));
+        let told = why.to_string();
+        for part in [
+            "busy at 721 s: target 150.0 MiB (38400 pages), was 179.0 MiB. Set at 715 s by esx2002 because a balance \
+             period was over. The VM was reconfigured at 720 s, which clamped the target from 230.0 MiB to \
+             150.0 MiB; no policy has been asked since.\n",
+            "max 150.0 MiB, 2560 shares.",
+            " Its max holds the target down.",
+        ] {
+            assert!(told.contains(part), "{part:?} is not in {told}");
+        }
+        // What was decided was not this target, so the decision that confirms it is the one that sets it.
+        let row = target.row;
+        ledger.targets(721 * SECOND, &occasion(Cause::Reconfigured, "esx2002"), &[row]);
+        let after = ledger.why(1, 721 * SECOND).expect("recorded");
+        let target = after.target.as_ref().expect("set");
+        assert_eq!((target.reconfigured, target.before_pages), (None, Some(58_880)));
+        assert_eq!(target.set_by.cause, Cause::Reconfigured);
+        assert!(after.to_string().contains("Set at 721 s by esx2002 because a VM was reconfigured.\n"));
+    }
+
+    #[test]
+    fn a_change_that_clamps_nothing_is_told_too() {
+        let mut ledger = idle_and_busy();
+        let entitlement = Entitlement { max_pages: 65_536, min_pages: 32_768, shares: 10 };
+        ledger.configured(720 * SECOND, 1, entitlement);
+        let part = " The VM was reconfigured at 720 s; no policy has been asked since.\n";
+        assert!(text(&ledger, 1, 720 * SECOND).contains(part));
+        let before = ledger.why(1, 720 * SECOND).expect("recorded").target.expect("set");
+        let rows = [before.row];
+        ledger.targets(721 * SECOND, &occasion(Cause::Reconfigured, "esx2002"), &rows);
+        let after = ledger.why(1, 721 * SECOND).expect("recorded").target.expect("set");
+        assert_eq!(
+            (after.reconfigured, after.set_by, after.before_pages),
+            (None, before.set_by, before.before_pages)
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@
 mod explain;
 mod record;
 mod situation;
+mod words;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub use record::{
     Action, Bound, Cause, Cheapest, Decision, Entitlement, Event, Failure, Mechanism, Moves, Newcomer,
     Occasion, Record, Row,
 };
-pub use situation::{Replay, Situation, Target, VmSituation};
+pub use situation::{Reconfigured, Replay, Situation, Target, VmSituation};
 
 use crate::config::LedgerConfig;
 use crate::error::Error;
@@ -201,7 +202,8 @@ impl Ledger {
 
     fn is_news(&self, row: &Row) -> bool {
         let last = self.now.vm(row.serial).and_then(|vm| vm.target.as_ref());
-        last.is_none_or(|target| !target.row.says(&row.clean()))
+        // A decision after a change of entitlement is about the new one, even if it says the same.
+        last.is_none_or(|target| target.reconfigured.is_some() || !target.row.says(&row.clean()))
     }
 
     /// The pages of a record of this very moment to which more can be added, with nothing but other moves after it.
@@ -323,6 +325,18 @@ impl Ledger {
     pub fn why(&self, serial: u64, time_ns: u64) -> Result<Explanation, Error> {
         let situation = self.at(time_ns)?;
         Explanation::new(&situation, serial, time_ns).ok_or(Error::NotThen { serial, asked_ns: time_ns })
+    }
+
+    /// As [`Ledger::why`], of the virtual machine that had that name then; it may be gone by now, and the name another's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::at`]; [`Error::NobodyThen`] if no virtual machine had that name then.
+    pub fn why_named(&self, name: &str, time_ns: u64) -> Result<Explanation, Error> {
+        let situation = self.at(time_ns)?;
+        let vm = situation.named(name).map(|vm| vm.serial);
+        let why = vm.and_then(|serial| Explanation::new(&situation, serial, time_ns));
+        why.ok_or_else(|| Error::NobodyThen { vm: name.to_owned(), asked_ns: time_ns })
     }
 
     /// Real memory in use; at most so much, as texts that several places share count for each. Cost: O(virtual
@@ -500,6 +514,13 @@ mod tests {
         let refused = ledger.why(3, 7).expect_err("gone");
         assert_eq!(refused, Error::NotThen { serial: 3, asked_ns: 7 });
         assert_eq!(refused.to_string(), "no VM with serial 3 was powered on at 0.000000007 s");
+        assert_eq!(ledger.why_named("a", 6), ledger.why(3, 6));
+        ledger.came(9, newcomer(5, "a"));
+        assert_eq!(ledger.why_named("a", 6).expect("remembered").serial, 3);
+        assert_eq!(ledger.why_named("a", 9).expect("there").serial, 5);
+        let refused = ledger.why_named("a", 8).expect_err("nobody");
+        assert_eq!(refused, Error::NobodyThen { vm: "a".into(), asked_ns: 8 });
+        assert_eq!(refused.to_string(), "no VM \"a\" was powered on at 0.000000008 s");
         assert!([0, 5, u64::MAX].iter().all(|serial| ledger.why(*serial, 7).is_err()));
         assert!(ledger.why(4, 7).is_ok());
     }

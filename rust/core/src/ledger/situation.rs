@@ -3,7 +3,7 @@
 use std::collections::vec_deque;
 use std::sync::Arc;
 
-use super::record::{Action, Decision, Entitlement, Event, Failure, Moves, Newcomer, Record, Row};
+use super::record::{Action, Bound, Decision, Entitlement, Event, Failure, Moves, Newcomer, Record, Row};
 use crate::types::{FreeState, VmId};
 
 /// A target that is in force.
@@ -20,6 +20,38 @@ pub struct Target {
     pub row_ns: u64,
     /// Pages moved when it was set.
     pub moves_before: Moves,
+    /// What became of it when the virtual machine was reconfigured; none if that was not since the latest decision.
+    pub reconfigured: Option<Reconfigured>,
+}
+
+/// Another entitlement under a target that was decided without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconfigured {
+    /// When that was last.
+    pub time_ns: u64,
+    /// The target that was decided; another one is in force if the new bounds clamp it.
+    pub decided_pages: u32,
+}
+
+impl Target {
+    /// Holds it within other bounds until there is another decision.
+    fn clamp(&mut self, time_ns: u64, entitlement: &Entitlement) {
+        let decided_pages = self.decided_pages();
+        let row = &mut self.row;
+        let pages = row.target_pages.max(entitlement.min_pages).min(entitlement.max_pages);
+        row.bound = match pages {
+            _ if pages <= entitlement.min_pages => Bound::Min,
+            _ if pages >= entitlement.max_pages => Bound::Max,
+            _ => Bound::None,
+        };
+        row.target_pages = pages;
+        self.reconfigured = Some(Reconfigured { time_ns, decided_pages });
+    }
+
+    /// The pages that were decided, whatever they were clamped to since.
+    fn decided_pages(&self) -> u32 {
+        self.reconfigured.map_or(self.row.target_pages, |since| since.decided_pages)
+    }
 }
 
 /// One virtual machine at a moment.
@@ -60,24 +92,23 @@ impl VmSituation {
         self.target.as_ref().map(|target| target.row.target_pages)
     }
 
-    /// Another entitlement holds a target within its bounds, until there is another decision.
-    fn entitle(&mut self, entitlement: Entitlement) {
+    fn entitle(&mut self, time_ns: u64, entitlement: Entitlement) {
         self.entitlement = entitlement;
         if let Some(target) = &mut self.target {
-            let pages = &mut target.row.target_pages;
-            *pages = (*pages).max(entitlement.min_pages).min(entitlement.max_pages);
+            target.clamp(time_ns, &entitlement);
         }
     }
 
     fn decide(&mut self, decision: &Decision, row: Row) {
         match &mut self.target {
-            Some(target) if target.row.target_pages == row.target_pages => {
-                (target.row, target.row_ns) = (row, decision.time_ns);
+            Some(target) if target.decided_pages() == row.target_pages => {
+                (target.row, target.row_ns, target.reconfigured) = (row, decision.time_ns, None);
             }
             target => {
-                let before_pages = target.as_ref().map(|target| target.row.target_pages);
+                let before_pages = target.as_ref().map(Target::decided_pages);
                 let (set_by, row_ns) = (decision.clone(), decision.time_ns);
-                *target = Some(Target { set_by, before_pages, row, row_ns, moves_before: self.moves });
+                let (moves_before, reconfigured) = (self.moves, None);
+                *target = Some(Target { set_by, before_pages, row, row_ns, moves_before, reconfigured });
             }
         }
     }
@@ -109,6 +140,12 @@ impl Situation {
         self.index(serial).map(|index| &self.vms[index])
     }
 
+    /// The virtual machine of that name, if one is powered on. Cost: one visit of each.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&VmSituation> {
+        self.vms.iter().find(|vm| &*vm.name == name)
+    }
+
     /// Where it is. Serials grow, so a virtual machine is no further from the first than its serial is, and exactly
     /// there as long as none between them has gone.
     fn index(&self, serial: u64) -> Option<usize> {
@@ -131,7 +168,9 @@ impl Situation {
         match &record.event {
             Event::Came(newcomer) => self.come(newcomer),
             Event::Went { serial } => self.go(*serial),
-            Event::Configured { serial, entitlement } => self.expect(*serial).entitle(*entitlement),
+            Event::Configured { serial, entitlement } => {
+                self.expect(*serial).entitle(record.time_ns, *entitlement);
+            }
             Event::State { to, .. } => (self.state, self.state_since_ns) = (*to, record.time_ns),
             Event::Decided(decision) => (self.decision, self.failure) = (Some(decision.clone()), None),
             Event::Target { row, .. } => self.decide(*row),

@@ -28,6 +28,7 @@ use crate::frame_table::FrameTable;
 use crate::hash::{DomainSalt, PageHash, PageHasher};
 use crate::machine::Machine;
 use crate::pmap::{Entry, Pmap, State};
+use crate::reference::Touch;
 use crate::swapfile::SwapFile;
 use crate::types::{Mpn, PageView, Ppn, Pulse, VmId};
 
@@ -219,6 +220,12 @@ impl Memory {
     pub fn stamp_run(&mut self, vm: VmId, ppns: &[u32]) -> usize {
         let pmap = self.vms[vm.index()].as_ref().expect("the host names only VMs that are powered on").pmap();
         self.content.stamp_all(pmap.writable(ppns))
+    }
+
+    /// Gives those pages that are written, and on which writes do not fault, content of their own in turn.
+    pub fn stamp_written(&mut self, vm: VmId, touches: &[Touch]) {
+        let pmap = self.vms[vm.index()].as_ref().expect("the host names only VMs that are powered on").pmap();
+        self.content.stamp_all(pmap.written(touches));
     }
 
     /// Stores content into a page on which writes do not fault.

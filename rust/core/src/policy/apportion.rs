@@ -12,6 +12,8 @@ use crate::error::Error;
 /// apportionment clamp(weight / λ, min, max) rounded down, for the λ that hands out what is available, the pages that λ
 /// cannot tell apart taken from the lower row first. In other words, of all pages above min those with the largest
 /// weight / p are kept, p being the number of the page in its row. Rows without weight lose first, one after the other.
+/// If there is no weight at all, all rows weigh the same: no weights are no reason to prefer anybody. Min-funding revocation
+/// itself has no such rule, so there virtual machines without shares lose one after the other.
 ///
 /// Weights count relative to each other, in units of 2^-64 of the power of two above the largest, rounded down. Whole
 /// numbers, and all weights within a factor of 2000 of each other, are therefore exact. The answer is the same on every
@@ -32,14 +34,18 @@ pub fn apportion(
     Ok(min_funding(&Claims::new(columns, available_pages)?, TaxRate::NONE))
 }
 
-/// The weights as whole numbers, the largest with all 64 bits in use.
+/// The weights as whole numbers, the largest with all 64 bits in use; all of them 1 if none is above 0.
 fn shares(weights: &[f64]) -> Result<Vec<u64>, Error> {
     let bad = |weight: &f64| !(weight.is_finite() && *weight >= 0.0);
     if let Some(vm) = weights.iter().position(bad) {
         let (value, expected) = (weights[vm].to_string(), "a finite number of at least 0".into());
         return Err(Error::Column { column: "weight", vm, value, expected });
     }
-    let largest = Binary::of(weights.iter().copied().fold(0.0, f64::max));
+    let largest = weights.iter().copied().fold(0.0, f64::max);
+    if largest == 0.0 {
+        return Ok(vec![1; weights.len()]);
+    }
+    let largest = Binary::of(largest);
     let unit = largest.exponent - largest.mantissa.leading_zeros().cast_signed();
     Ok(weights.iter().map(|weight| Binary::of(*weight).in_units_of(unit)).collect())
 }
@@ -96,7 +102,7 @@ mod tests {
             assert_eq!(shares[2], 0);
         }
         assert_eq!(shares(&[1.0, 2f64.powi(-63), 2f64.powi(-64)]), Ok(vec![1 << 63, 1, 0]));
-        assert_eq!(shares(&[0.0, -0.0]), Ok(vec![0, 0]));
+        assert_eq!(shares(&[0.0, -0.0]), Ok(vec![1, 1]));
         assert_eq!(shares(&[]), Ok(vec![]));
     }
 
@@ -110,7 +116,9 @@ mod tests {
         assert_eq!(apportion(&[1.0, 0.0, 1.0], 50), [20, 10, 20], "min");
         assert_eq!(apportion(&[1e-9, 1e-9, 1.0], 150), [25, 25, 100], "max");
         assert_eq!(apportion(&[1.0, 2.0, 3.0], 1000), [100, 100, 100], "no more than max");
-        assert_eq!(apportion(&[0.0, 0.0, 0.0], 150), [0, 50, 100], "the lower row loses first");
+        assert_eq!(apportion(&[0.0, 0.0, 1.0], 150), [0, 50, 100], "the lower row loses first");
+        assert_eq!(apportion(&[0.0, 0.0, -0.0], 150), [50, 50, 50], "none weighs more than another");
+        assert_eq!(apportion(&[0.0, 0.0, 0.0], 12), [1, 10, 1], "min");
         assert_eq!(apportion(&[1.0, 1.0, 1.0], 50), [16, 17, 17], "the lower row loses a tie");
     }
 

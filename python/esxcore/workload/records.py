@@ -1,18 +1,10 @@
-"""What guests do with their memory, second by second.
-
-`Workload` is the seam: anything with a method ``accesses(second)`` can drive a virtual machine.
-`Activity` is the one that ships: it replays an `ActivityRecord`, the exact pages that a real guest
-read and wrote in each second, moved in time and repeated as asked.
-
-Neighbours: `esxcore.datafile` opens records; `esxcore.experiment` asks workloads and touches the
-pages.
-"""
+"""Activity records: which pages a real guest read and wrote in each second, and their replay."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,29 +24,6 @@ class Accesses(NamedTuple):
 
     reads: NDArray[np.int64]
     writes: NDArray[np.int64]
-
-
-@runtime_checkable
-class Workload(Protocol):
-    """A guest's accesses as a function of its own time.
-
-    The host calls it once a second of virtual time and checks what it returns as it checks any
-    `touch`. A guest that is starved of memory stands still: it is asked for its next second when
-    this one is through.
-
-    Examples
-    --------
-    >>> class Sweep:
-    ...     '''Writes one page after the other.'''
-    ...     def accesses(self, second):
-    ...         return Accesses(np.empty(0, np.int64), np.array([second]))
-    >>> isinstance(Sweep(), Workload)
-    True
-    """
-
-    def accesses(self, second: int) -> Accesses:
-        """Pages read and written from `second` to `second` + 1 of the guest's time."""
-        ...
 
 
 IDLE = Accesses(np.empty(0, np.int64), np.empty(0, np.int64))
@@ -194,7 +163,7 @@ class Activity:
             )
 
     def accesses(self, second: int) -> Accesses:
-        """Pages read and written from `second` to `second` + 1; see `Workload`."""
+        """Pages read and written from `second` to `second` + 1; see `PacedWorkload`."""
         row = second - self.start_s + self.offset_s
         if second < self.start_s or (row >= self.record.seconds and not self.repeat):
             return IDLE

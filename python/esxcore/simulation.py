@@ -1,0 +1,195 @@
+"""Simulations: processes of guests live through virtual time and pay for what they meet.
+
+Neighbours: `esxcore.workload` says what processes do, `esxcore.costs` what things cost,
+`esxcore.host` what becomes of their pages; `esxcore.experiment` runs scenarios on a simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from esxcore import _core
+from esxcore.arguments import in_range, real_number
+from esxcore.config import parse_duration
+from esxcore.costs import Costs, resolve_costs
+from esxcore.errors import ArgumentTypeError, ConfigError
+from esxcore.host import Host
+from esxcore.reports import ScanReport
+from esxcore.vm import Vm
+from esxcore.workload import core_workload
+from esxcore.workload.batches import AnyWorkload
+
+_PERCENTILES = (500, 950, 990)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkReport:
+    """What became of the processes of a virtual machine since it was powered on.
+
+    Attributes
+    ----------
+    operations : int
+        Operations that are through.
+    p50_ns, p95_ns, p99_ns : int
+        The time within which so many percent of them were, to a sixteenth; -1 without operations.
+    stall_some_s, stall_full_s : float
+        How long at least one process stood for want of memory, and how long one stood and none of
+        the others ran, as Linux's pressure stall information counts it.
+    held_s : int
+        Seconds in which the whole virtual machine stood, because no memory was free or it was
+        blocked; this time is lost to its processes.
+    blocked_s : int
+        Of these, seconds in which it was blocked (paper, section 6.3).
+    double_paged_pages : int
+        Pages that the server paged in only because the guest was paging them out (section 3.1).
+    living, killed : int
+        Processes that live, and those that were killed for want of guest memory.
+    """
+
+    operations: int
+    p50_ns: int
+    p95_ns: int
+    p99_ns: int
+    stall_some_s: float
+    stall_full_s: float
+    held_s: int
+    blocked_s: int
+    double_paged_pages: int
+    living: int
+    killed: int
+
+
+class Simulation:
+    """Virtual machines at work on the processors and the disk of one machine.
+
+    Whoever has something to do gets a processor; if there are more of them than processors, all
+    are slower alike. A virtual machine has one virtual processor. Time is virtual and results are
+    the same for a seed on any machine, wherever time is cut.
+
+    Parameters
+    ----------
+    host : Host
+        Their host. Its time passes with the simulation's: call `advance` here, not there.
+    processors : int
+        Processors of the machine; the paper's had two.
+    costs : {"nvme", "2002"} or Costs
+        What things cost.
+
+    Examples
+    --------
+    >>> import esxcore
+    >>> host = esxcore.Host(memory="256MiB", content="tokens")
+    >>> web = host.power_on("web", "64MiB", overhead=0)
+    >>> class Sweep:
+    ...     def batch(self, now):
+    ...         return esxcore.Batch(range(1000), writes=True, ops=100, op_time=1e-3)
+    >>> simulation = esxcore.Simulation(host)
+    >>> simulation.start(web, Sweep())
+    >>> _ = simulation.advance(10)
+    >>> 9900 < simulation.report(web).operations < 10_000
+    True
+    """
+
+    def __init__(self, host: Host, *, processors: int = 2, costs: str | Costs = "nvme") -> None:
+        if not isinstance(host, Host):
+            raise ArgumentTypeError(f"host: {host!r}; expected a Host")
+        self.host = host
+        self.costs = resolve_costs(costs)
+        self._core = _core.Simulation(
+            in_range(processors, "processors", 1, 2**20), self.costs.as_dict()
+        )
+        self._before: dict[str, Any] = {}
+
+    def start(
+        self,
+        vm: Vm | str,
+        workload: AnyWorkload,
+        *,
+        writes: str | tuple[str, int] = "unique",
+        after: str | float = 0,
+    ) -> None:
+        """Starts a process in a virtual machine.
+
+        Parameters
+        ----------
+        vm : Vm or str
+            Where.
+        workload : Workload or PacedWorkload
+            What it does.
+        writes : {"unique", "same"} or ("pool", n)
+            What its writes store: content of its own each time; what the page holds already, which
+            breaks sharing but lets it be found again; or one of n contents, the same for all.
+        after : str or float
+            How long from now it begins: a duration such as ``"10s"``, or seconds.
+
+        Raises
+        ------
+        UnknownVmError
+            If the virtual machine is not powered on.
+        ArgumentTypeError
+            If the workload is none.
+        """
+        process = core_workload(workload, "workload")
+        delay_ns = _nanoseconds(after, "after")
+        self._core.start(self.host._core, self.host._ref(vm), process, _writes(writes), delay_ns)
+
+    def advance(self, seconds: float) -> ScanReport:
+        """Lets virtual time pass for processes, and for host and guests at each whole second.
+
+        Raises
+        ------
+        WorkloadError
+            If a workload yields neither references nor a time to sleep until. What a workload
+            written in Python raises comes out as it is. Time goes on from there in the next call.
+        PolicyError
+            As `Host.advance`.
+        """
+        return ScanReport(*self._core.advance(self.host._core, _nanoseconds(seconds, "seconds")))
+
+    def report(self, vm: Vm | str) -> WorkReport:
+        """What became of the processes of a virtual machine since it was powered on."""
+        facts = self._core.report(self.host._core, self.host._ref(vm))
+        return _report(facts, None)
+
+    def look(self, vm: Vm | str) -> WorkReport:
+        """As `report`, but with the percentiles of the operations since the last look."""
+        facts = self._core.report(self.host._core, self.host._ref(vm))
+        name = vm if isinstance(vm, str) else vm.name
+        before, self._before[name] = self._before.get(name), facts["latencies"]
+        return _report(facts, before)
+
+
+def _report(facts: dict[str, Any], before: Any) -> WorkReport:
+    latencies = facts["latencies"]
+    times = [latencies.permille(permille, before) for permille in _PERCENTILES]
+    p50, p95, p99 = (-1 if time is None else time for time in times)
+    return WorkReport(
+        operations=facts["operations"],
+        p50_ns=p50,
+        p95_ns=p95,
+        p99_ns=p99,
+        stall_some_s=facts["stall_some_ns"] / 1e9,
+        stall_full_s=facts["stall_full_ns"] / 1e9,
+        held_s=facts["held_s"],
+        blocked_s=facts["blocked_s"],
+        double_paged_pages=facts["double_paged_pages"],
+        living=facts["living"],
+        killed=facts["killed"],
+    )
+
+
+def _writes(writes: object) -> tuple[str, int]:
+    if writes in ("unique", "same"):
+        return str(writes), 0
+    match writes:
+        case ("pool", contents):
+            return "pool", in_range(contents, "writes: contents of the pool", 1, 2**32 - 1)
+    raise ConfigError(f"writes: {writes!r}; expected 'unique', 'same' or ('pool', contents)")
+
+
+def _nanoseconds(value: object, what: str) -> int:
+    seconds = parse_duration(value, what) if isinstance(value, str) else real_number(value, what)
+    if not 0 <= seconds <= 2**33:  # nor is NaN
+        raise ConfigError(f"{what}: {value!r}; expected a number from 0 to 2**33")
+    return round(seconds * 1e9)

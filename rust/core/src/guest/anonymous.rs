@@ -1,0 +1,171 @@
+//! Anonymous memory: where each page of the processes is, and the swap device.
+//!
+//! The table is an array as far as page numbers go that a guest of this size can have in use, and beyond that, for
+//! processes whose pages are far apart, a hash table.
+
+use std::fmt;
+
+use hashbrown::HashMap;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use zerocopy::IntoBytes;
+
+use super::pool::Pool;
+use super::slots::Slots;
+use crate::config::Replacement;
+
+/// Where a page of anonymous memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nowhere: never used, or given back.
+    Nowhere,
+    /// In one of the guest's pages.
+    Here(u32),
+    /// On the swap device.
+    OnSwap(u32),
+}
+
+const ON_SWAP: u32 = 1 << 31;
+
+impl Place {
+    fn of(code: u32) -> Self {
+        match code {
+            0 => Self::Nowhere,
+            code if code < ON_SWAP => Self::Here(code),
+            code => Self::OnSwap(code & !ON_SWAP),
+        }
+    }
+
+    /// Page 0 is the kernel's: its number says that a page is nowhere.
+    fn code(self) -> u32 {
+        match self {
+            Self::Nowhere => 0,
+            Self::Here(ppn) => ppn,
+            Self::OnSwap(slot) => slot | ON_SWAP,
+        }
+    }
+}
+
+/// Where each page is.
+#[derive(Clone)]
+struct Table {
+    near: Vec<u32>,
+    /// Numbers from here on are far.
+    near_end: u32,
+    far: HashMap<u32, u32>,
+}
+
+impl Table {
+    #[inline]
+    fn code(&self, page: u32) -> u32 {
+        match self.near.get(page as usize) {
+            Some(code) => *code,
+            None if page < self.near_end => 0,
+            None => self.far.get(&page).copied().unwrap_or(0),
+        }
+    }
+
+    fn set(&mut self, page: u32, code: u32) {
+        if page >= self.near_end {
+            if code == 0 {
+                self.far.remove(&page)
+            } else {
+                self.far.insert(page, code)
+            };
+            return;
+        }
+        if page as usize >= self.near.len() {
+            let len = (page as usize + 1).next_power_of_two().min(self.near_end as usize);
+            self.near.resize(len, 0);
+        }
+        self.near[page as usize] = code;
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // How long the array is says nothing: the rest is nowhere.
+        let end = self.near.iter().rposition(|code| *code != 0).map_or(0, |last| last + 1);
+        let mut far: Vec<[u32; 2]> = self.far.iter().map(|(page, code)| [*page, *code]).collect();
+        far.sort_unstable();
+        let mut hash = Xxh3::new();
+        far.iter().for_each(|pair| hash.update(pair.as_bytes()));
+        write!(f, "{:#018x} {:#018x}", xxh3_64(self.near[..end].as_bytes()), hash.digest())
+    }
+}
+
+/// Anonymous memory of a guest's processes.
+#[derive(Clone, Debug)]
+pub(super) struct Anonymous {
+    table: Table,
+    resident: u32,
+    /// Those that may be replaced.
+    pub pool: Pool,
+    /// The swap device.
+    pub slots: Slots,
+}
+
+impl Anonymous {
+    /// None yet, of a guest of so many pages and slots of swap space.
+    pub fn new(kind: Replacement, pages: u32, swap_pages: u32) -> Self {
+        let near_end = pages.saturating_add(swap_pages).saturating_mul(2);
+        let table = Table { near: vec![], near_end, far: HashMap::new() };
+        Self { table, resident: 0, pool: Pool::new(kind, pages), slots: Slots::new(swap_pages) }
+    }
+
+    /// The guest page that a page of memory is in; 0 if it is in none.
+    #[inline]
+    pub fn find(&self, page: u32) -> u32 {
+        let code = self.table.code(page);
+        if code < ON_SWAP { code } else { 0 }
+    }
+
+    /// Where a page of memory is.
+    pub fn place(&self, page: u32) -> Place {
+        Place::of(self.table.code(page))
+    }
+
+    /// Puts a page of memory elsewhere; whoever had to do with its old place is told by the caller.
+    pub fn put(&mut self, page: u32, place: Place) {
+        let is_here = |place| u32::from(matches!(place, Place::Here(_)));
+        self.resident += is_here(place);
+        self.resident -= is_here(self.place(page));
+        self.table.set(page, place.code());
+    }
+
+    /// Pages of memory in pages of the guest.
+    pub fn resident(&self) -> u32 {
+        self.resident
+    }
+
+    /// All pages of memory that are somewhere.
+    #[cfg(test)]
+    pub fn all(&self) -> Vec<(u32, Place)> {
+        let near = self.table.near.iter().enumerate().map(|(page, code)| (page as u32, *code));
+        let far = self.table.far.iter().map(|(page, code)| (*page, *code));
+        near.chain(far).filter(|(_, code)| *code != 0).map(|(page, code)| (page, Place::of(code))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_near_and_far_are_where_they_were_put() {
+        let mut memory = Anonymous::new(Replacement::Lru, 10, 5);
+        let numbers = [0, 3, 29, 30, 31, u32::MAX];
+        let fresh = format!("{memory:?}");
+        for page in numbers {
+            assert_eq!((memory.place(page), memory.find(page)), (Place::Nowhere, 0));
+            memory.put(page, Place::Here(7));
+            assert_eq!((memory.place(page), memory.find(page)), (Place::Here(7), 7));
+            memory.put(page, Place::OnSwap(0));
+            assert_eq!((memory.place(page), memory.find(page)), (Place::OnSwap(0), 0));
+            memory.put(page, Place::Here(2));
+        }
+        assert_eq!((memory.resident(), memory.all().len()), (6, 6));
+        assert!(memory.table.near.len() <= 30, "u32::MAX takes no array");
+        numbers.iter().for_each(|page| memory.put(*page, Place::Nowhere));
+        assert_eq!((memory.resident(), format!("{memory:?}")), (0, fresh));
+    }
+}

@@ -1,0 +1,228 @@
+//! A guest's kernel: what it keeps, how references are translated, and the seam.
+
+use super::anonymous::Anonymous;
+use super::boot::Boot;
+use super::cache::Cache;
+use super::driver::Driver;
+use super::free_list::{FreeList, Holds};
+use super::owners::{Owner, Owners};
+use crate::balloon::{Dealt, Given, GuestOs, GuestPages, Wait};
+use crate::config::GuestConfig;
+use crate::reference::{GuestCounts, GuestMemory, Ref, Step, Touch, Wish};
+use crate::rng::{Seed, Stream, mix};
+use crate::types::{Access, Ppn};
+
+/// Look-ups in flight at a time: their cache misses overlap.
+const IN_FLIGHT: usize = 16;
+
+/// Levels of the free list, in pages. Linux 2.4's rule: the least is a 128th of memory, 20 to 255 pages; a guest too small
+/// for that keeps a 16th.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watermarks {
+    /// What the balloon driver leaves.
+    pub min: u32,
+    /// At or below it, whoever takes a page makes room first. Twice the least.
+    pub low: u32,
+    /// Up to it the kernel makes room of itself, once the list is below the low one. Three times the least.
+    pub high: u32,
+}
+
+impl Watermarks {
+    fn of(pages: u32) -> Self {
+        let min = (pages / 128).clamp(20, 255).min(pages / 16);
+        Self { min, low: 2 * min, high: 3 * min }
+    }
+}
+
+/// A guest that manages its memory, of the manner of Linux or Windows.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    pub(super) config: GuestConfig,
+    pub(super) kernel: u32,
+    /// Whose files it has.
+    pub(super) image: u64,
+    pub(super) levels: Watermarks,
+    pub(super) owners: Owners,
+    pub(super) free: FreeList,
+    pub(super) memory: Anonymous,
+    pub(super) cache: Cache,
+    /// Pages of which more is to be said once the steps that name them are done.
+    pub(super) pending: Vec<u32>,
+    pub(super) driver: Driver,
+    pub(super) boot: Boot,
+    /// The second that it is in.
+    pub(super) now: u32,
+    pub(super) counts: GuestCounts,
+}
+
+impl Kernel {
+    /// A guest of so many pages that [`GuestConfig::check`] has found to be enough, as after power-on. `serial` tells
+    /// guests apart that have no image in common with others.
+    pub(super) fn new(config: &GuestConfig, pages: u32, serial: u64, seed: &Seed) -> Self {
+        // Page 0 is the kernel's in any case: tables say "none" with its number.
+        let kernel = config.boot_kernel_pages(pages).max(1);
+        let mut owners = Owners::new(pages);
+        (0..kernel).for_each(|ppn| owners.set(ppn, Owner::Kernel));
+        Self {
+            kernel,
+            image: image(config.image.as_deref(), serial, seed),
+            levels: Watermarks::of(pages),
+            owners,
+            free: FreeList::new(kernel, pages),
+            memory: Anonymous::new(config.replacement, pages, config.swap_pages.unwrap_or(pages)),
+            cache: Cache::new(config.replacement, pages),
+            pending: vec![],
+            driver: Driver::default(),
+            boot: Boot::default(),
+            now: 0,
+            counts: GuestCounts::default(),
+            config: config.clone(),
+        }
+    }
+
+    /// The number that stands for the content of a block of the image's files.
+    pub(super) fn content(&self, file: u32, block: u32) -> u64 {
+        (mix(self.image ^ mix(u64::from(file) << 32 | u64::from(block))) >> 1).max(1)
+    }
+
+    #[inline]
+    fn find(&self, one: Ref) -> u32 {
+        if let Some(page) = one.memory_page() {
+            return self.memory.find(page);
+        }
+        match one.wish() {
+            Wish::Block { file, block, .. } => self.cache.find(&self.owners, file, block),
+            _ => 0,
+        }
+    }
+
+    #[inline]
+    fn note(&mut self, one: Ref, ppn: u32) {
+        if one.memory_page().is_some() {
+            self.memory.pool.hit(ppn);
+            return;
+        }
+        self.cache.pool.hit(ppn);
+        if one.access() == Access::Write {
+            self.cache.write(&self.owners, ppn, self.now);
+        }
+    }
+
+    /// Says of a page of which steps are done what is to be said.
+    fn settle_page(&mut self, ppn: u32) {
+        match self.owners.get(ppn) {
+            Some(Owner::Anonymous(_)) if !self.memory.pool.contains(ppn) => self.memory.pool.insert(ppn),
+            Some(Owner::Block { file, .. }) => {
+                self.cache.end_write(ppn, file);
+                if !self.cache.pool.contains(ppn) {
+                    self.cache.pool.insert(ppn);
+                }
+            }
+            Some(Owner::Leaving) => self.put_free(ppn, Holds::Unknown),
+            Some(Owner::Clearing) => self.put_free(ppn, Holds::Zeroes),
+            Some(Owner::Promised) => self.keep(ppn),
+            _ => {}
+        }
+    }
+
+    /// A page is free at once.
+    pub(super) fn put_free(&mut self, ppn: u32, holds: Holds) {
+        self.owners.set(ppn, Owner::Free);
+        self.free.put(ppn, holds);
+    }
+}
+
+/// A number for whose files a guest has.
+fn image(name: Option<&str>, serial: u64, seed: &Seed) -> u64 {
+    match name {
+        Some(name) => xxhash_rust::xxh3::xxh3_64(name.as_bytes()),
+        None => seed.number("guest image", serial),
+    }
+}
+
+impl GuestOs for Kernel {
+    fn name(&self) -> &str {
+        self.config.kind.name()
+    }
+
+    fn allocate(&mut self, most: u32, wait: Wait, _: GuestPages<'_>, _: &mut Stream) -> Given {
+        self.give(most, wait)
+    }
+
+    fn free(&mut self, pages: &[Ppn]) {
+        for ppn in pages {
+            self.take_back(ppn.0);
+        }
+    }
+
+    fn reset(&mut self) {
+        self.take_all_back();
+    }
+
+    fn translate(&mut self, refs: &[Ref], touches: &mut Vec<Touch>) -> usize {
+        let before = touches.len();
+        for block in refs.chunks(IN_FLIGHT) {
+            let mut found = [0; IN_FLIGHT];
+            for (ppn, one) in found.iter_mut().zip(block) {
+                *ppn = self.find(*one);
+            }
+            for (ppn, one) in found.into_iter().zip(block) {
+                if ppn == 0 {
+                    return touches.len() - before;
+                }
+                self.note(*one, ppn);
+                touches.push(Touch::new(Ppn(ppn), one.access()));
+            }
+        }
+        touches.len() - before
+    }
+
+    fn fault(&mut self, reference: Ref, _: &mut Stream, steps: &mut Vec<Step>) -> Dealt {
+        match reference.wish() {
+            Wish::Memory { page, .. } => self.fault_memory(page, steps),
+            Wish::Block { file, block, access: Access::Read } => self.read_block(file, block, steps),
+            Wish::Block { file, block, access: Access::Write } => self.write_block(file, block, steps),
+            Wish::Free { page } => self.free_memory(page),
+            Wish::Delete { file } => self.delete(file),
+            Wish::Flush { file } => self.flush(file, steps),
+            Wish::Look { .. } => Dealt::Served,
+        }
+    }
+
+    fn settle(&mut self) {
+        for ppn in std::mem::take(&mut self.pending) {
+            self.settle_page(ppn);
+        }
+    }
+
+    fn background(&mut self, second: u32, idle_ns: u64, _: &mut Stream, steps: &mut Vec<Step>) {
+        self.now = second;
+        self.go_on_booting(steps);
+        self.write_expired(steps);
+        self.keep_free_pages(steps);
+        self.make_room_for_driver(steps);
+        // Last: what is being cleared is not on the free list meanwhile.
+        self.clear_pages(idle_ns, steps);
+    }
+
+    fn memory(&self) -> Option<GuestMemory> {
+        let free = self.free.len();
+        Some(GuestMemory {
+            free,
+            available: free + self.cache.pool.inactive().saturating_sub(self.cache.dirty()),
+            kernel: self.kernel,
+            anonymous: self.memory.resident(),
+            cache: self.cache.pages(),
+            dirty: self.cache.dirty(),
+            swapped: self.memory.slots.used(),
+        })
+    }
+
+    fn counts(&self) -> GuestCounts {
+        self.counts
+    }
+
+    fn boxed_clone(&self) -> Box<dyn GuestOs> {
+        Box::new(self.clone())
+    }
+}

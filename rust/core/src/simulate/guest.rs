@@ -1,0 +1,168 @@
+//! The processes of one virtual machine: whose turn it is, and what its guest has to deal with for them.
+
+use std::ops::ControlFlow;
+
+use super::process::{Fate, Process};
+use super::{GuestReport, STRETCH, World};
+use crate::balloon::Dealt;
+use crate::error::Error;
+use crate::host::Host;
+use crate::reference::{Step, Touch};
+use crate::types::VmId;
+use crate::workload::Then;
+
+/// The processes of one virtual machine.
+#[derive(Clone, Debug)]
+pub(super) struct Guest {
+    pub vm: VmId,
+    pub serial: u64,
+    pub powered_on_ns: u64,
+    pub processes: Vec<Process>,
+    /// Steps that are still to be done, for a process or, if none, for the guest's kernel.
+    pub pending: Vec<Step>,
+    pub pending_for: Option<usize>,
+    /// The next reference of that process is served when they are done.
+    pub pending_serves: bool,
+    /// It stands until the next second.
+    pub is_held: bool,
+    /// It does so because the server says so.
+    pub is_blocked: bool,
+    /// Processor time of its kernel since the last second.
+    pub kernel_ns: u64,
+    pub balloon_moves: u64,
+    pub report: GuestReport,
+}
+
+impl Guest {
+    pub fn new(vm: VmId, serial: u64, now_ns: u64) -> Self {
+        Self {
+            vm,
+            serial,
+            powered_on_ns: now_ns,
+            processes: vec![],
+            pending: vec![],
+            pending_for: None,
+            pending_serves: false,
+            is_held: false,
+            is_blocked: false,
+            kernel_ns: 0,
+            balloon_moves: 0,
+            report: GuestReport::default(),
+        }
+    }
+
+    pub fn runnable(&self) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(|one| !self.is_held && one.fate == Fate::Lives)
+    }
+
+    pub fn runs(&self, process: &Process, until_ns: u64) -> bool {
+        !self.is_held && process.fate == Fate::Lives && process.clock_ns < until_ns
+    }
+
+    /// Lets a process live until then, or until the virtual machine is held up.
+    pub fn live(&mut self, number: usize, world: &mut World<'_>, until_ns: u64) -> Result<(), Error> {
+        let mut touches = vec![];
+        while self.runs(&self.processes[number], until_ns) {
+            if !self.do_pending(world) {
+                return Ok(());
+            }
+            let process = &mut self.processes[number];
+            if process.waiting().is_empty() {
+                process.finish_batch();
+                self.next_batch(number, world.host)?;
+                continue;
+            }
+            if process.clock_ns >= until_ns {
+                return Ok(());
+            }
+            let most = process.fitting(until_ns, world.costs).min(STRETCH);
+            touches.clear();
+            let translated =
+                world.host.guest_os(self.vm).0.translate(&process.waiting()[..most], &mut touches);
+            if translated == 0 {
+                self.ask_guest(number, world);
+            } else if !self.play(number, &touches, world, until_ns)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next batch of a process whose last is through.
+    fn next_batch(&mut self, number: usize, host: &Host) -> Result<(), Error> {
+        let process = &mut self.processes[number];
+        match process.batch.then {
+            // It is asked when it has woken up.
+            Then::SleepUntil { ns } if ns > process.own_ns() => {
+                process.sleep_until(ns);
+                process.batch.then = Then::Next;
+                return Ok(());
+            }
+            Then::Ends => {
+                process.end(Fate::Ended);
+                return Ok(());
+            }
+            Then::Next | Then::SleepUntil { .. } => {}
+        }
+        let own_ns = process.own_ns();
+        process.take_batch();
+        process.workload.next(own_ns, &mut process.batch)?;
+        // What was begun in a batch of another form ends with it.
+        process.finish_batch();
+        let goes_on = match process.batch.then {
+            Then::Next => !process.batch.refs.is_empty(),
+            Then::SleepUntil { ns } => !process.batch.refs.is_empty() || ns > own_ns,
+            Then::Ends => true,
+        };
+        if goes_on {
+            return Ok(());
+        }
+        let vm = host.vm(self.vm).name.clone();
+        let workload = process.workload.name().to_string();
+        process.batch.then = Then::Next;
+        Err(Error::WorkloadStands { vm, workload, at_ns: own_ns })
+    }
+
+    /// Plays touches of a process; returns whether the virtual machine goes on.
+    fn play(
+        &mut self,
+        number: usize,
+        touches: &[Touch],
+        world: &mut World<'_>,
+        until_ns: u64,
+    ) -> Result<bool, Error> {
+        let (process, World { host, disk, costs }) = (&mut self.processes[number], world);
+        let from = process.at;
+        let played = host.play(self.vm, touches, process.writes, &mut |place, fault| {
+            process.serve_to(from + place, costs);
+            process.meet(fault, disk, costs);
+            if process.clock_ns < until_ns { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        process.serve_to(from + played.done, costs);
+        self.hold(played.stopped.as_ref());
+        Ok(!self.is_held)
+    }
+
+    /// Has the virtual machine stand until the next second if a reference was not served.
+    pub fn hold(&mut self, stopped: Option<&Error>) {
+        self.is_held = stopped.is_some();
+        self.is_blocked = matches!(stopped, Some(Error::Blocked { .. }));
+    }
+
+    /// Lets the guest deal with a reference that does not translate.
+    fn ask_guest(&mut self, number: usize, world: &mut World<'_>) {
+        let process = &mut self.processes[number];
+        let Some(reference) = process.waiting().first().copied() else { return };
+        let (os, random) = world.host.guest_os(self.vm);
+        match os.fault(reference, random, &mut self.pending) {
+            // One that names no page is through when the steps are.
+            Dealt::Served => self.pending_serves = !reference.is_access(),
+            Dealt::Killed => process.end(Fate::Killed),
+        }
+        process.compute(world.costs.fault_ns);
+        self.pending_for = Some(number);
+        if self.pending.is_empty() {
+            self.settle(world);
+        }
+    }
+}

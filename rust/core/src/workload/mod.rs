@@ -1,0 +1,137 @@
+//! What processes of a guest do: the seam [`Workload`].
+//!
+//! A process is a closed loop in virtual time: it is asked for a batch of operations, lives through them one after the
+//! other, and is asked for the next. An operation costs processor time and what its references meet, so operations a second
+//! are a result, never an input.
+//!
+//! Rooms, one kind of process each; [`BUILTIN`] lists them. Each is made of plain settings and the random stream of that
+//! process (`Seed::stream("workload", serial)`). Anonymous memory and files belong to the guest as a whole, so each
+//! has a `base`: its first page or file. What they have in common is in `pace` (how fast), `draw` (what chance decides), `held`
+//! (memory that is given back) and `checks` (what settings may be).
+
+mod activity;
+mod checks;
+pub mod dbench;
+mod draw;
+mod files;
+mod held;
+mod idle;
+mod pace;
+mod phases;
+mod replay;
+mod scan;
+mod toucher;
+mod zipf;
+
+use std::fmt::Debug;
+
+pub use activity::{Activity, ActivityConfig, ActivityRecord};
+pub use dbench::{Dbench, DbenchConfig, Load};
+pub use files::{Files, FilesConfig};
+pub use idle::{Idle, IdleConfig};
+pub use phases::{AfterBurst, Phases, PhasesConfig};
+pub use replay::{Replay, ReplayConfig};
+pub use scan::{Scan, ScanConfig};
+pub use toucher::{Toucher, ToucherConfig};
+pub use zipf::{Zipf, ZipfConfig};
+
+use crate::error::Error;
+use crate::reference::Ref;
+
+/// What happens when a recording is through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtEnd {
+    /// It starts again.
+    Repeats,
+    /// The process ends.
+    Ends,
+}
+
+/// The workloads that are built in: name, and what such a process does.
+pub const BUILTIN: [(&str, &str); 9] = [
+    ("toucher", "touches so many pages over and over; how many changes with time"),
+    ("zipf", "refers to pages of which some are far more popular than others"),
+    ("scan", "goes through its pages from first to last, again and again"),
+    ("phases", "has a small working set, and now and then a large one for a while"),
+    ("files", "reads and writes files, some of them far more popular than others"),
+    ("replay", "makes the references of a trace"),
+    ("activity", "touches in each second the pages that a real guest touched"),
+    ("dbench", "does to files what the clients of a dbench load file do"),
+    ("idle", "sleeps, and touches a few pages now and then"),
+];
+
+/// Where the operations of a batch end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ops {
+    /// So many references each, at least one; the last may have fewer.
+    Each(u32),
+    /// Each after the reference before that place in the batch, ascending; several may end at one place. Those after the last
+    /// belong to the first operation of the next batch.
+    Ends(Vec<u32>),
+}
+
+/// What a process does after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Asks for the next.
+    Next,
+    /// Sleeps until that much of its time has passed; at once if it has.
+    SleepUntil {
+        /// Since the process began.
+        ns: u64,
+    },
+    /// Ends.
+    Ends,
+}
+
+/// Operations of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// What it refers to, in order.
+    pub refs: Vec<Ref>,
+    /// Which references make an operation.
+    pub ops: Ops,
+    /// Processor time of an operation, besides what its references cost.
+    pub op_ns: u64,
+    /// What comes after.
+    pub then: Then,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { refs: vec![], ops: Ops::Each(1), op_ns: 0, then: Then::Next }
+    }
+}
+
+impl Batch {
+    /// Empties it and sets all else to its default; keeps its memory.
+    pub fn clear(&mut self) {
+        self.refs.clear();
+        *self = Self { refs: std::mem::take(&mut self.refs), ..Self::default() };
+    }
+}
+
+/// What a process does. One object is one process; it holds its own random stream.
+///
+/// A batch of no references must sleep or end: time would stand still otherwise, and the simulation refuses it. What it
+/// yields must not depend on how long its batches are found to be: sizes of about a thousand references serve well.
+pub trait Workload: Send + Sync + Debug {
+    /// What it is called, in errors and recordings.
+    fn name(&self) -> &str;
+
+    /// Fills a cleared batch with the next operations, `now_ns` after the process began.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the trace it reads or the code that it is written in.
+    fn next(&mut self, now_ns: u64, batch: &mut Batch) -> Result<(), Error>;
+
+    /// A copy that goes its own way.
+    fn boxed_clone(&self) -> Box<dyn Workload>;
+}
+
+impl Clone for Box<dyn Workload> {
+    fn clone(&self) -> Self {
+        self.boxed_clone()
+    }
+}

@@ -1,0 +1,260 @@
+//! Processes in virtual time: what hand-made cases cost, who waits for whom, and that time is cut anywhere with one result.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use esxcore_core::config::{AllocationConfig, CostConfig, DiskCosts, HostConfig, VmConfig};
+use esxcore_core::error::Error;
+use esxcore_core::host::Host;
+use esxcore_core::reference::{Ref, Writes};
+use esxcore_core::rng::Seed;
+use esxcore_core::simulate::{GuestReport, Simulation, SimulationConfig};
+use esxcore_core::types::{Access, ContentKind, VmId};
+use esxcore_core::workload::{Batch, Ops, Then, Workload};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Costs that are easily summed up.
+const COSTS: CostConfig = CostConfig {
+    access_ns: 100,
+    zero_fill_ns: 1000,
+    cow_break_ns: 3000,
+    scan_page_ns: 0,
+    compare_ns: 0,
+    balloon_page_ns: 0,
+    sample_fault_ns: 0,
+    io_copy_ns: 0,
+    fault_ns: 500,
+    disk: DiskCosts { position_ns: 900_000, page_ns: 100_000 },
+};
+
+/// Goes round `pages` pages, `batch` references at a time; an operation is ten references and 1000 ns.
+#[derive(Clone, Debug)]
+struct Rounds {
+    pages: u32,
+    batch: u32,
+    at: u32,
+    access: Access,
+    sleeps: bool,
+}
+
+impl Rounds {
+    fn new(pages: u32, batch: u32, access: Access) -> Box<Self> {
+        Box::new(Self { pages, batch, at: 0, access, sleeps: false })
+    }
+}
+
+impl Workload for Rounds {
+    fn name(&self) -> &str {
+        "rounds"
+    }
+
+    fn next(&mut self, now_ns: u64, batch: &mut Batch) -> Result<(), Error> {
+        (0..self.batch).for_each(|_| {
+            batch.refs.push(Ref::memory(self.at, self.access));
+            self.at = (self.at + 1) % self.pages;
+        });
+        (batch.ops, batch.op_ns) = (Ops::Each(10), 1000);
+        if self.sleeps {
+            batch.then = Then::SleepUntil { ns: (now_ns / SECOND + 1) * SECOND };
+        }
+        Ok(())
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Workload> {
+        Box::new(self.clone())
+    }
+}
+
+/// A host that divides nothing and neither scans nor samples.
+fn quiet_host(pages: u32) -> Host {
+    let mut config = HostConfig::bare(pages, ContentKind::Tokens, Seed([1; 32]));
+    config.sampling.pages = 0;
+    (config.sharing.vm_rate, config.sharing.host_rate) = (0, 0);
+    Host::new(config).unwrap()
+}
+
+fn power_on(host: &mut Host, name: &str, pages: u32) -> VmId {
+    host.power_on(VmConfig::new(name, pages), &mut || Ok(())).unwrap()
+}
+
+fn simulation(processors: u32) -> Simulation {
+    Simulation::new(SimulationConfig { processors, costs: COSTS }).unwrap()
+}
+
+fn operations(simulation: &Simulation, vm: VmId) -> u64 {
+    simulation.report(vm).unwrap().operations
+}
+
+#[test]
+fn operations_a_second_are_what_they_cost() {
+    let (mut host, mut simulation) = (quiet_host(100), simulation(1));
+    let vm = power_on(&mut host, "one", 50);
+    simulation.start(&host, vm, Rounds::new(50, 1000, Access::Write), Writes::Unique, 0);
+    simulation.advance(&mut host, SECOND).unwrap();
+    // 50 zero-fills, then 2000 ns each.
+    let due = (SECOND - 50_000) / 2000;
+    assert!((due..due + 2).contains(&operations(&simulation, vm)), "one that is begun is served whole");
+    let report = simulation.report(vm).unwrap();
+    assert!((2000..=2125).contains(&report.latencies.permille(500).unwrap()));
+    assert!((12_000..=12_750).contains(&report.latencies.permille(1000).unwrap()), "ten zero-fills");
+    assert_eq!((report.pressure.some_ns, report.living), (0, 1));
+}
+
+#[test]
+fn processors_are_shared_alike() {
+    for (vms, processors, part) in [(1, 1, 1.0), (2, 1, 0.5), (3, 2, 2.0 / 3.0), (2, 4, 1.0)] {
+        let (mut host, mut simulation) = (quiet_host(100), simulation(processors));
+        let ids: Vec<VmId> = (0..vms).map(|number| power_on(&mut host, &format!("vm{number}"), 20)).collect();
+        for vm in &ids {
+            simulation.start(&host, *vm, Rounds::new(20, 70, Access::Read), Writes::Unique, 0);
+        }
+        simulation.advance(&mut host, 2 * SECOND).unwrap();
+        for vm in ids {
+            let share = operations(&simulation, vm) as f64 / (2.0 * SECOND as f64 / 2000.0);
+            assert!((share - part).abs() < 0.002, "{vms} on {processors}: {share}");
+        }
+    }
+}
+
+#[test]
+fn processes_of_a_guest_share_its_one_processor() {
+    let (mut host, mut simulation) = (quiet_host(100), simulation(4));
+    let vm = power_on(&mut host, "one", 50);
+    for _ in 0..4 {
+        simulation.start(&host, vm, Rounds::new(50, 100, Access::Read), Writes::Unique, 0);
+    }
+    simulation.advance(&mut host, SECOND).unwrap();
+    let share = operations(&simulation, vm) as f64 * 2000.0 / SECOND as f64;
+    assert!((share - 1.0).abs() < 0.002, "{share}");
+}
+
+#[test]
+fn a_delayed_process_begins_then() {
+    let (mut host, mut simulation) = (quiet_host(100), simulation(1));
+    let vm = power_on(&mut host, "one", 10);
+    simulation.start(&host, vm, Rounds::new(10, 10, Access::Read), Writes::Unique, 3 * SECOND);
+    simulation.advance(&mut host, 3 * SECOND).unwrap();
+    assert_eq!(operations(&simulation, vm), 0);
+    simulation.advance(&mut host, SECOND).unwrap();
+    let due = (SECOND - 10_000) / 2000;
+    assert!((due..due + 2).contains(&operations(&simulation, vm)));
+}
+
+/// Two guests whose memory does not fit the machine: they page.
+fn crowded() -> (Host, Simulation, Vec<VmId>) {
+    let mut config = HostConfig::new(700, ContentKind::Tokens, Seed([3; 32]));
+    config.swap_pages = 900;
+    config.sharing.vm_rate = 5;
+    let mut host = Host::new(config).unwrap();
+    let mut simulation = simulation(1);
+    let ids = ["one", "two"].map(|name| {
+        let allocation =
+            AllocationConfig { min_pages: Some(100), overhead_pages: Some(0), ..AllocationConfig::default() };
+        let vm = VmConfig { allocation, ..VmConfig::new(name, 500) };
+        host.power_on(vm, &mut || Ok(())).unwrap()
+    });
+    for (number, vm) in ids.into_iter().enumerate() {
+        let mut rounds = Rounds::new(450, 97 + number as u32, Access::Write);
+        rounds.sleeps = number == 1;
+        simulation.start(&host, vm, rounds, Writes::Unique, 0);
+    }
+    (host, simulation, ids.to_vec())
+}
+
+fn outcome(host: &mut Host, simulation: &Simulation, ids: &[VmId]) -> (u128, Vec<GuestReport>) {
+    let reports = ids.iter().map(|vm| simulation.report(*vm).unwrap()).collect();
+    (host.digest(&mut || Ok(())).unwrap(), reports)
+}
+
+#[test]
+fn time_may_be_cut_anywhere() {
+    let whole = {
+        let (mut host, mut simulation, ids) = crowded();
+        simulation.advance(&mut host, 30 * SECOND).unwrap();
+        host.audit(&mut || Ok(())).unwrap();
+        outcome(&mut host, &simulation, &ids)
+    };
+    assert!(whole.1[0].pressure.some_ns > SECOND, "{:?}", whole.1[0].pressure);
+    for cut in [SECOND, 300_000_000, 7_000_001, 1_234_567_891] {
+        let (mut host, mut simulation, ids) = crowded();
+        while host.now_ns() < 30 * SECOND {
+            let ns = cut.min(30 * SECOND - host.now_ns());
+            let mut report = Default::default();
+            simulation.begin_advance(&host, ns);
+            while !simulation.advance_some(&mut host, 3, &mut report).unwrap() {}
+        }
+        assert_eq!(outcome(&mut host, &simulation, &ids), whole, "cut every {cut} ns");
+    }
+}
+
+#[test]
+fn a_fork_lives_the_same_life() {
+    let (mut host, mut simulation, ids) = crowded();
+    simulation.advance(&mut host, 7 * SECOND).unwrap();
+    let (mut other_host, mut other) = (host.fork(&mut || Ok(())).unwrap(), simulation.clone());
+    simulation.advance(&mut host, 20 * SECOND).unwrap();
+    other.advance(&mut other_host, 20 * SECOND).unwrap();
+    assert_eq!(outcome(&mut host, &simulation, &ids), outcome(&mut other_host, &other, &ids));
+}
+
+#[test]
+fn who_finds_no_memory_stands_and_loses_time() {
+    let (mut host, mut simulation) = (quiet_host(30), simulation(1));
+    let vm = power_on(&mut host, "one", 50);
+    simulation.start(&host, vm, Rounds::new(50, 100, Access::Write), Writes::Unique, 0);
+    simulation.advance(&mut host, 4 * SECOND).unwrap();
+    let report = simulation.report(vm).unwrap();
+    assert_eq!(report.operations, 3);
+    let stood = report.pressure;
+    assert!(stood.some_ns > 3 * SECOND + SECOND / 2 && stood.some_ns == stood.full_ns, "{stood:?}");
+}
+
+/// Yields nothing from its second batch on.
+#[derive(Clone, Debug)]
+struct Lazy(u32);
+
+impl Workload for Lazy {
+    fn name(&self) -> &str {
+        "lazy"
+    }
+
+    fn next(&mut self, now_ns: u64, batch: &mut Batch) -> Result<(), Error> {
+        self.0 += 1;
+        match self.0 {
+            1 => batch.refs.push(Ref::memory(0, Access::Read)),
+            2 => {}
+            3 => batch.then = Then::SleepUntil { ns: now_ns },
+            4 => return Err(Error::PolicyFailed { policy: "lazy".into(), reason: "fails".into() }),
+            _ => batch.then = Then::Ends,
+        }
+        Ok(())
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Workload> {
+        Box::new(self.clone())
+    }
+}
+
+#[test]
+fn a_workload_that_yields_nothing_is_refused_and_time_goes_on() {
+    let (mut host, mut simulation) = (quiet_host(30), simulation(1));
+    let vm = power_on(&mut host, "web", 10);
+    simulation.start(&host, vm, Box::new(Lazy(0)), Writes::Unique, 0);
+    for _ in 0..2 {
+        let error = simulation.advance(&mut host, SECOND).unwrap_err();
+        assert!(
+            matches!(&error, Error::WorkloadStands { vm, workload, .. } if vm == "web" && workload == "lazy")
+        );
+    }
+    assert!(matches!(simulation.advance(&mut host, SECOND), Err(Error::PolicyFailed { .. })));
+    simulation.advance(&mut host, SECOND).unwrap();
+    assert_eq!((simulation.report(vm).unwrap().living, host.now_ns()), (0, SECOND));
+}
+
+#[test]
+fn a_reference_beyond_the_guest_is_an_error() {
+    let (mut host, mut simulation) = (quiet_host(30), simulation(1));
+    let vm = power_on(&mut host, "web", 10);
+    simulation.start(&host, vm, Rounds::new(11, 30, Access::Read), Writes::Unique, 0);
+    let error = simulation.advance(&mut host, SECOND).unwrap_err();
+    assert_eq!(error, Error::PageOutOfRange { vm: "web".into(), ppn: 10, pages: 10 });
+}

@@ -1,0 +1,234 @@
+//! A simulation as Python drives it, and workloads both ways: those of the core for Python, and those written in Python
+//! for the core.
+
+use std::sync::Mutex;
+
+use esxcore_core::config::{CostConfig, DiskCosts};
+use esxcore_core::error::Error;
+use esxcore_core::reference::{Ref, Writes};
+use esxcore_core::share::ScanReport;
+use esxcore_core::simulate::{Latencies, Simulation as CoreSimulation, SimulationConfig};
+use esxcore_core::workload::{Batch, Ops, Then, Workload as CoreWorkload};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::arrays::Row;
+use crate::calls::{VmRef, find};
+use crate::errors::{busy, to_py};
+use crate::host::{Host, scan_row};
+use crate::policy::keep_raised;
+use crate::signals::Pace;
+
+/// A simulation; see `esxcore.Simulation`.
+#[pyclass(frozen, module = "esxcore._core")]
+pub struct Simulation {
+    core: Mutex<CoreSimulation>,
+}
+
+/// What things cost, by name.
+type Costs = std::collections::HashMap<String, u64>;
+
+#[pymethods]
+impl Simulation {
+    #[new]
+    fn new(py: Python<'_>, processors: u32, costs: Costs) -> PyResult<Self> {
+        let config = SimulationConfig { processors, costs: cost_config(&costs) };
+        let core = CoreSimulation::new(config).map_err(|error| to_py(py, &error, 0))?;
+        Ok(Self { core: Mutex::new(core) })
+    }
+
+    /// Starts a process.
+    #[expect(clippy::too_many_arguments, reason = "arguments of one process, checked and worded in Python")]
+    fn start(
+        &self,
+        py: Python<'_>,
+        host: &Host,
+        vm: VmRef,
+        workload: AnyWorkload<'_>,
+        writes: (&str, u32),
+        delay_ns: u64,
+    ) -> PyResult<()> {
+        let workload = workload.into_core();
+        let writes = match writes {
+            ("same", _) => Writes::Same,
+            ("pool", contents) => Writes::Pool(contents),
+            _ => Writes::Unique,
+        };
+        let mut guard = self.core.try_lock().map_err(|_| busy(py))?;
+        let simulation: &mut CoreSimulation = &mut guard;
+        host.call(py, |host, _| {
+            let id = find(host, &vm)?;
+            simulation.start(host, id, workload, writes, delay_ns);
+            Ok(())
+        })
+    }
+
+    /// Lets virtual time pass.
+    fn advance<'py>(&self, py: Python<'py>, host: &Host, ns: u64) -> PyResult<Bound<'py, PyTuple>> {
+        let mut report = ScanReport::default();
+        let mut guard = self.core.try_lock().map_err(|_| busy(py))?;
+        let simulation: &mut CoreSimulation = &mut guard;
+        host.call(py, |host, signals| {
+            let mut pace = Pace::new();
+            simulation.begin_advance(host, ns);
+            while !simulation.advance_some(host, pace.picks(), &mut report)? {
+                if pace.is_due() {
+                    signals.look()?;
+                }
+            }
+            Ok(())
+        })?;
+        scan_row(py, &report)
+    }
+
+    /// What became of the processes of a virtual machine.
+    fn report<'py>(&self, py: Python<'py>, host: &Host, vm: VmRef) -> PyResult<Bound<'py, PyDict>> {
+        let guard = self.core.try_lock().map_err(|_| busy(py))?;
+        let simulation: &CoreSimulation = &guard;
+        let report = host.call(py, |host, _| Ok(simulation.report(find(host, &vm)?)))?.unwrap_or_default();
+        let facts = PyDict::new(py);
+        facts.set_item("operations", report.operations)?;
+        facts.set_item("stall_some_ns", report.pressure.some_ns)?;
+        facts.set_item("stall_full_ns", report.pressure.full_ns)?;
+        facts.set_item("double_paged_pages", report.double_paged)?;
+        facts.set_item("held_s", report.held_s)?;
+        facts.set_item("blocked_s", report.blocked_s)?;
+        facts.set_item("killed", report.killed)?;
+        facts.set_item("living", report.living)?;
+        facts.set_item("latencies", OpLatencies(report.latencies))?;
+        Ok(facts)
+    }
+}
+
+/// How long operations took.
+#[pyclass(frozen, module = "esxcore._core")]
+pub struct OpLatencies(Latencies);
+
+#[pymethods]
+impl OpLatencies {
+    /// The time in nanoseconds that so many of a thousand operations do not exceed; none without operations. With an
+    /// earlier state, of the operations since then.
+    #[pyo3(signature = (permille, before = None))]
+    fn permille(&self, permille: u64, before: Option<&Self>) -> Option<u64> {
+        match before {
+            Some(before) => self.0.since(&before.0).permille(permille),
+            None => self.0.permille(permille),
+        }
+    }
+}
+
+/// A workload of the core.
+#[pyclass(frozen, module = "esxcore._core")]
+pub struct Workload(pub(crate) Box<dyn CoreWorkload>);
+
+/// A workload that a process is to run: one of the core, or (name, function from nanoseconds to a batch).
+#[derive(FromPyObject)]
+pub enum AnyWorkload<'py> {
+    /// Of the core.
+    Core(PyRef<'py, Workload>),
+    /// Written in Python.
+    Foreign(String, Py<PyAny>),
+}
+
+impl AnyWorkload<'_> {
+    fn into_core(self) -> Box<dyn CoreWorkload> {
+        match self {
+            Self::Core(workload) => workload.0.clone(),
+            Self::Foreign(name, ask) => Box::new(Foreign { name, ask }),
+        }
+    }
+}
+
+/// A workload written in Python.
+#[derive(Debug)]
+struct Foreign {
+    name: String,
+    /// Takes nanoseconds and returns a batch, checked and packed.
+    ask: Py<PyAny>,
+}
+
+/// (references, references of an operation, places where operations end or none, processor time of one, wake time in ns or
+/// -1 for the next batch at once or -2 for the end)
+type PackedBatch<'py> = (Row<'py, u64>, u32, Option<Row<'py, u32>>, u64, i64);
+
+impl Foreign {
+    fn fill(&self, now_ns: u64, batch: &mut Batch) -> PyResult<()> {
+        Python::attach(|py| {
+            let answer = self.ask.call1(py, (now_ns,))?;
+            let (refs, each, ends, op_ns, then): PackedBatch<'_> = answer.extract(py)?;
+            batch.refs.extend(refs.as_slice()?.iter().map(|packed| Ref::from_bits(*packed)));
+            batch.ops = match ends {
+                Some(ends) => Ops::Ends(ends.as_slice()?.to_vec()),
+                None => Ops::Each(each),
+            };
+            batch.op_ns = op_ns;
+            batch.then = match u64::try_from(then) {
+                Ok(ns) => Then::SleepUntil { ns },
+                Err(_) if then == -1 => Then::Next,
+                Err(_) => Then::Ends,
+            };
+            Ok(())
+        })
+    }
+}
+
+impl CoreWorkload for Foreign {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn next(&mut self, now_ns: u64, batch: &mut Batch) -> Result<(), Error> {
+        self.fill(now_ns, batch).map_err(|raised| Error::WorkloadFailed {
+            workload: self.name.clone(),
+            reason: keep_raised(raised),
+        })
+    }
+
+    fn boxed_clone(&self) -> Box<dyn CoreWorkload> {
+        let ask = Python::attach(|py| self.ask.clone_ref(py));
+        Box::new(Self { name: self.name.clone(), ask })
+    }
+}
+
+/// Costs by name, of each preset.
+#[pyfunction]
+pub fn cost_presets() -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
+    CostConfig::PRESETS.iter().map(|(name, costs)| (*name, cost_rows(costs))).collect()
+}
+
+fn cost_rows(costs: &CostConfig) -> Vec<(&'static str, u64)> {
+    vec![
+        ("access_ns", costs.access_ns),
+        ("zero_fill_ns", costs.zero_fill_ns),
+        ("cow_break_ns", costs.cow_break_ns),
+        ("scan_page_ns", costs.scan_page_ns),
+        ("compare_ns", costs.compare_ns),
+        ("balloon_page_ns", costs.balloon_page_ns),
+        ("sample_fault_ns", costs.sample_fault_ns),
+        ("io_copy_ns", costs.io_copy_ns),
+        ("fault_ns", costs.fault_ns),
+        ("disk_position_ns", costs.disk.position_ns),
+        ("disk_page_ns", costs.disk.page_ns),
+    ]
+}
+
+/// Costs by name; what is not named costs as in the default preset.
+fn cost_config(costs: &Costs) -> CostConfig {
+    let default = CostConfig::default();
+    let of = |name: &str, otherwise: u64| costs.get(name).copied().unwrap_or(otherwise);
+    CostConfig {
+        access_ns: of("access_ns", default.access_ns),
+        zero_fill_ns: of("zero_fill_ns", default.zero_fill_ns),
+        cow_break_ns: of("cow_break_ns", default.cow_break_ns),
+        scan_page_ns: of("scan_page_ns", default.scan_page_ns),
+        compare_ns: of("compare_ns", default.compare_ns),
+        balloon_page_ns: of("balloon_page_ns", default.balloon_page_ns),
+        sample_fault_ns: of("sample_fault_ns", default.sample_fault_ns),
+        io_copy_ns: of("io_copy_ns", default.io_copy_ns),
+        fault_ns: of("fault_ns", default.fault_ns),
+        disk: DiskCosts {
+            position_ns: of("disk_position_ns", default.disk.position_ns),
+            page_ns: of("disk_page_ns", default.disk.page_ns),
+        },
+    }
+}
