@@ -1,8 +1,17 @@
 //! How fast workloads make references; a guest's work on them is not in it.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::sync::Arc;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use esxcore_core::page_trace::{PageTrace, Records};
 use esxcore_core::rng::Seed;
-use esxcore_core::workload::{Batch, Toucher, ToucherConfig, Workload, Zipf, ZipfConfig};
+use esxcore_core::workload::dbench::find;
+use esxcore_core::workload::{
+    AtEnd, Batch, Dbench, DbenchConfig, Files, FilesConfig, Load, Phases, PhasesConfig, Replay, ReplayConfig,
+    Scan, ScanConfig, Toucher, ToucherConfig, Workload, Zipf, ZipfConfig,
+};
 
 const REFS: usize = 1 << 20;
 
@@ -35,7 +44,35 @@ fn workloads(c: &mut Criterion) {
             });
         }
     }
+    for mut workload in others() {
+        let mut batch = Batch::default();
+        let name = workload.name().to_string();
+        group.bench_function(name, |b| b.iter(|| make(&mut *workload, &mut batch)));
+    }
     group.finish();
+}
+
+fn others() -> Vec<Box<dyn Workload>> {
+    let stream = || Seed([7; 32]).stream("workload", 0);
+    let mut others: Vec<Box<dyn Workload>> = vec![
+        Box::new(Scan::new(ScanConfig::new(1 << 22)).expect("its settings are right")),
+        Box::new(Phases::new(PhasesConfig::new(1 << 16, 1 << 20), stream()).expect("its settings are right")),
+        Box::new(Files::new(FilesConfig::new(100_000), stream()).expect("its settings are right")),
+        Box::new(Replay::new(replay()).expect("its settings are right")),
+    ];
+    if let Some(path) = find() {
+        let file = BufReader::new(File::open(path).expect("it can be read"));
+        let load = Load::parse("client.txt", file).expect("it is a load file");
+        others.push(Box::new(Dbench::new(DbenchConfig::new(Arc::new(load), 0)).expect("there is room")));
+    }
+    others
+}
+
+fn replay() -> ReplayConfig {
+    let mut trace = PageTrace::new();
+    let pages: Vec<u32> = (0..1 << 20).collect();
+    trace.append(Records { pages: &pages, runs: None, writes: None }).expect("there is memory");
+    ReplayConfig { at_end: AtEnd::Repeats, ..ReplayConfig::new(Arc::new(trace)) }
 }
 
 criterion_group!(benches, workloads);

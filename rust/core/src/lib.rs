@@ -10,7 +10,7 @@
 //! | 3 mechanisms | [`share`] [`sample`] [`balloon`] [`swap`]: select pages |
 //! | 2 transition | [`memory`] changes page state, [`audit`] proves it consistent |
 //! | 1 containers | [`content`] [`machine`] [`pmap`] [`frame_table`] [`swapfile`] [`hash`] |
-//! | 0 words | [`types`] [`reference`] [`config`] [`error`] [`rng`], the structures all rooms are made of, [`arena`] [`page_set`] [`vm_table`], [`page_trace`] and [`compare`] |
+//! | 0 words | [`types`] [`mod@reference`] [`config`] [`error`] [`rng`], the structures all rooms are made of, [`arena`] [`page_set`] [`vm_table`], [`page_trace`] and [`compare`] |
 //!
 //! ```
 //! use esxcore_core::config::{HostConfig, VmConfig};

@@ -111,26 +111,31 @@ impl Permutation {
     /// processor would have to guess.
     pub fn put(&self, indices: &mut [u32]) {
         for block in indices.chunks_mut(PUT_BLOCK) {
-            let mut left: [u8; PUT_BLOCK] = std::array::from_fn(|place| place as u8);
-            let mut count = block.len();
+            let (mut left, mut count) = ([0; PUT_BLOCK], 0);
+            for (place, index) in block.iter_mut().enumerate() {
+                left[count] = place as u8;
+                count += usize::from(self.leaves(index));
+            }
             while count > 0 {
-                count = self.step(block, &mut left, count);
+                count = self.again(block, &mut left, count);
             }
         }
     }
 
     /// Shuffles those of a block that are left, the first `count`; how many left the range and have to go on.
-    fn step(&self, block: &mut [u32], left: &mut [u8; PUT_BLOCK], count: usize) -> usize {
+    fn again(&self, block: &mut [u32], left: &mut [u8; PUT_BLOCK], count: usize) -> usize {
         let mut beyond = 0;
         for turn in 0..count {
-            let index = &mut block[usize::from(left[turn])];
-            // The network spreads over at most 32 bits.
-            *index = self.shuffle(u64::from(*index)) as u32;
-            let leaves = *index >= self.len;
             left[beyond] = left[turn];
-            beyond += usize::from(leaves);
+            beyond += usize::from(self.leaves(&mut block[usize::from(left[turn])]));
         }
         beyond
+    }
+
+    /// Shuffles an index once; whether it left the range. The network spreads over at most 32 bits.
+    fn leaves(&self, index: &mut u32) -> bool {
+        *index = self.shuffle(u64::from(*index)) as u32;
+        *index >= self.len
     }
 
     fn shuffle(&self, word: u64) -> u64 {

@@ -1,7 +1,7 @@
 //! Anonymous memory: where each page of the processes is, and the swap device.
 //!
-//! The table is an array as far as page numbers go that a guest of this size can have in use, and beyond that, for
-//! processes whose pages are far apart, a hash table.
+//! The table is an array up to page numbers of four times the guest's size, and beyond that, for processes whose pages are
+//! far apart, a hash table.
 
 use std::fmt;
 
@@ -107,8 +107,7 @@ pub(super) struct Anonymous {
 impl Anonymous {
     /// None yet, of a guest of so many pages and slots of swap space.
     pub fn new(kind: Replacement, pages: u32, swap_pages: u32) -> Self {
-        let near_end = pages.saturating_add(swap_pages).saturating_mul(2);
-        let table = Table { near: vec![], near_end, far: HashMap::new() };
+        let table = Table { near: vec![], near_end: pages.saturating_mul(4), far: HashMap::new() };
         Self { table, resident: 0, pool: Pool::new(kind, pages), slots: Slots::new(swap_pages) }
     }
 
@@ -153,7 +152,7 @@ mod tests {
     #[test]
     fn pages_near_and_far_are_where_they_were_put() {
         let mut memory = Anonymous::new(Replacement::Lru, 10, 5);
-        let numbers = [0, 3, 29, 30, 31, u32::MAX];
+        let numbers = [0, 3, 39, 40, 41, u32::MAX];
         let fresh = format!("{memory:?}");
         for page in numbers {
             assert_eq!((memory.place(page), memory.find(page)), (Place::Nowhere, 0));
@@ -164,7 +163,7 @@ mod tests {
             memory.put(page, Place::Here(2));
         }
         assert_eq!((memory.resident(), memory.all().len()), (6, 6));
-        assert!(memory.table.near.len() <= 30, "u32::MAX takes no array");
+        assert!(memory.table.near.len() <= 40, "u32::MAX takes no array");
         numbers.iter().for_each(|page| memory.put(*page, Place::Nowhere));
         assert_eq!((memory.resident(), format!("{memory:?}")), (0, fresh));
     }

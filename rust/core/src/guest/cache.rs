@@ -1,9 +1,8 @@
 //! The page cache: which blocks of files are in the guest's pages, which of them are dirty, and what is remembered of
 //! those that had to go.
 //!
-//! Blocks are found by a hash table sized from memory, as kernels have it: a bucket holds the page of its latest block,
-//! and each page the next one of its bucket. All else that grows is bounded by the guest's size too: files that have
-//! pages, and marks of dropped blocks, by which a *refault* is told from a first read. A mark stands in one of as many
+//! Blocks are found by a hash table sized from memory, as kernels have it (`index`). All else that grows is
+//! bounded by the guest's size too: files that have pages, and marks of dropped blocks, by which a *refault* is told from a first read. A mark stands in one of as many
 //! sets as the guest has pages, and a set keeps its last four: of as many blocks dropped last as the guest has pages,
 //! 99 % are known.
 
@@ -13,6 +12,7 @@ use hashbrown::HashMap;
 use xxhash_rust::xxh3::Xxh3;
 use zerocopy::IntoBytes;
 
+use super::index::Index;
 use super::marks::Marks;
 use super::owners::{Owner, Owners, block_word};
 use super::pool::Pool;
@@ -52,8 +52,7 @@ impl File {
 pub(super) struct Cache {
     /// Those that may be replaced.
     pub pool: Pool,
-    buckets: Vec<u32>,
-    next_in_bucket: Vec<u32>,
+    index: Index,
     /// The page before and after of the same file.
     links: Vec<[u32; 2]>,
     /// 0: clean. Otherwise the second in which it became dirty, and one.
@@ -70,16 +69,14 @@ pub(super) struct Cache {
 impl Cache {
     /// Nothing yet, in a guest of so many pages.
     pub fn new(kind: Replacement, pages: u32) -> Self {
-        let table = (pages as usize).next_power_of_two();
         Self {
             pool: Pool::new(kind, pages),
-            buckets: vec![0; table],
-            next_in_bucket: vec![0; pages as usize],
+            index: Index::new(pages),
             links: vec![[0; 2]; pages as usize],
             since: vec![0; pages as usize],
             files: HashMap::new(),
             ages: Ring::new(pages),
-            dropped: vec![[0; 4]; table],
+            dropped: vec![[0; 4]; (pages as usize).next_power_of_two()],
             changed: Marks::default(),
             pages: 0,
             dirty: 0,
@@ -96,27 +93,22 @@ impl Cache {
         self.dirty
     }
 
-    fn place(&self, word: u64) -> (usize, u32) {
-        let hash = mix(word);
-        (hash as usize & (self.buckets.len() - 1), (hash >> 32) as u32 | 1)
-    }
-
     /// The page that a block is in; 0 if it is in none.
     #[inline]
     pub fn find(&self, owners: &Owners, file: u32, block: u32) -> u32 {
-        let word = block_word(file, block);
-        let mut ppn = self.buckets[self.place(word).0];
-        while ppn != 0 && owners.word(ppn) != word {
-            ppn = self.next_in_bucket[ppn as usize];
-        }
-        ppn
+        self.index.find(owners, block_word(file, block))
+    }
+
+    /// The index by which blocks are found.
+    #[inline]
+    pub fn index(&self) -> &Index {
+        &self.index
     }
 
     /// A block that was in none comes into a page, clean; the pool is told once its content is there.
     pub fn insert(&mut self, owners: &mut Owners, ppn: u32, file: u32, block: u32) {
         owners.set(ppn, Owner::Block { file, block });
-        let (bucket, _) = self.place(owners.word(ppn));
-        self.next_in_bucket[ppn as usize] = std::mem::replace(&mut self.buckets[bucket], ppn);
+        self.index.insert(owners.word(ppn), ppn);
         let of_file = self.files.entry(file).or_default();
         let after = std::mem::replace(&mut of_file.first, ppn);
         of_file.pages += 1;
@@ -131,7 +123,7 @@ impl Cache {
     pub fn remove(&mut self, owners: &Owners, ppn: u32, file: u32) {
         self.set_clean(ppn, file);
         self.pool.remove(ppn);
-        self.leave_bucket(owners.word(ppn), ppn);
+        self.index.remove(owners, ppn);
         let [before, after] = std::mem::take(&mut self.links[ppn as usize]);
         if after != 0 {
             self.links[after as usize][0] = before;
@@ -148,20 +140,6 @@ impl Cache {
             self.files.remove(&file);
         }
         self.pages -= 1;
-    }
-
-    fn leave_bucket(&mut self, word: u64, ppn: u32) {
-        let (bucket, _) = self.place(word);
-        let after = std::mem::take(&mut self.next_in_bucket[ppn as usize]);
-        if self.buckets[bucket] == ppn {
-            self.buckets[bucket] = after;
-            return;
-        }
-        let mut at = self.buckets[bucket];
-        while self.next_in_bucket[at as usize] != ppn {
-            at = self.next_in_bucket[at as usize];
-        }
-        self.next_in_bucket[at as usize] = after;
     }
 
     /// Whether a page's block is not, or not yet, on the disk as it is.
@@ -261,16 +239,22 @@ impl Cache {
         }
     }
 
+    /// The set in which a block's mark stands, and the mark, which is not 0.
+    fn mark(&self, word: u64) -> (usize, u32) {
+        let hash = mix(word);
+        (hash as usize & (self.dropped.len() - 1), (hash >> 32) as u32 | 1)
+    }
+
     /// Leaves a mark for a block that is dropped.
     pub fn remember(&mut self, word: u64) {
-        let (place, mark) = self.place(word);
+        let (place, mark) = self.mark(word);
         let [first, second, third, _] = self.dropped[place];
         self.dropped[place] = [mark, first, second, third];
     }
 
     /// Whether there is a mark for a block; it is gone then.
     pub fn recall(&mut self, file: u32, block: u32) -> bool {
-        let (place, mark) = self.place(block_word(file, block));
+        let (place, mark) = self.mark(block_word(file, block));
         let found = self.dropped[place].iter_mut().find(|known| **known == mark);
         found.map(|known| *known = 0).is_some()
     }

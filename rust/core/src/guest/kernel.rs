@@ -5,7 +5,7 @@ use super::boot::Boot;
 use super::cache::Cache;
 use super::driver::Driver;
 use super::free_list::{FreeList, Holds};
-use super::owners::{Owner, Owners};
+use super::owners::{Owner, Owners, block_word};
 use crate::balloon::{Dealt, Given, GuestOs, GuestPages, Wait};
 use crate::config::GuestConfig;
 use crate::reference::{GuestCounts, GuestMemory, Ref, Step, Touch, Wish};
@@ -85,26 +85,78 @@ impl Kernel {
         (mix(self.image ^ mix(u64::from(file) << 32 | u64::from(block))) >> 1).max(1)
     }
 
+    /// The pages of up to [`IN_FLIGHT`] references; 0 for what is in none.
     #[inline]
-    fn find(&self, one: Ref) -> u32 {
-        if let Some(page) = one.memory_page() {
-            return self.memory.find(page);
+    fn find_some(&self, refs: &[Ref]) -> [u32; IN_FLIGHT] {
+        let mut found = [0; IN_FLIGHT];
+        if refs.iter().all(|one| one.memory_page().is_some()) {
+            for (ppn, one) in found.iter_mut().zip(refs) {
+                *ppn = one.memory_page().map_or(0, |page| self.memory.find(page));
+            }
+            return found;
         }
-        match one.wish() {
-            Wish::Block { file, block, .. } => self.cache.find(&self.owners, file, block),
+        self.find_blocks(refs, &mut found);
+        found
+    }
+
+    /// The same where blocks are among them. Each of the three tables on the way is gone through for all before the next
+    /// one is, because a guess gone wrong in one would hold up all that follow.
+    #[inline]
+    fn find_blocks(&self, refs: &[Ref], found: &mut [u32; IN_FLIGHT]) {
+        let word = |one: Ref| match one.wish() {
+            Wish::Block { file, block, .. } => block_word(file, block),
             _ => 0,
+        };
+        let index = self.cache.index();
+        refs.iter().for_each(|one| index.prefetch(word(*one)));
+        for (ppn, one) in found.iter_mut().zip(refs) {
+            *ppn = match one.wish() {
+                Wish::Memory { page, .. } => self.memory.find(page),
+                Wish::Block { file, block, .. } => index.guess(block_word(file, block)),
+                _ => 0,
+            };
+        }
+        for (ppn, one) in found.iter_mut().zip(refs) {
+            let word = word(*one);
+            if word != 0 && *ppn != 0 && self.owners.word(*ppn) != word {
+                *ppn = index.find(&self.owners, word);
+            }
         }
     }
 
+    /// Notes references of pages.
     #[inline]
-    fn note(&mut self, one: Ref, ppn: u32) {
-        if one.memory_page().is_some() {
-            self.memory.pool.hit(ppn);
-            return;
+    fn note_some(&mut self, refs: &[Ref], ppns: &[u32]) {
+        let are_memory = refs.iter().filter(|one| one.memory_page().is_some()).count();
+        if self.pending.is_empty() && are_memory == refs.len() {
+            self.memory.pool.hit_all(ppns);
+        } else if self.pending.is_empty() && are_memory == 0 {
+            self.cache.pool.hit_all(ppns);
+            self.note_writes(refs, ppns);
+        } else {
+            refs.iter().zip(ppns).for_each(|(one, ppn)| self.note(*one, *ppn));
         }
-        self.cache.pool.hit(ppn);
-        if one.access() == Access::Write {
-            self.cache.write(&self.owners, ppn, self.now);
+    }
+
+    /// Notes a reference of a page. What is about to be filled is in no pool yet.
+    fn note(&mut self, one: Ref, ppn: u32) {
+        let is_memory = one.memory_page().is_some();
+        let pool = if is_memory { &mut self.memory.pool } else { &mut self.cache.pool };
+        if self.pending.is_empty() || pool.contains(ppn) {
+            pool.hit_all(&[ppn]);
+        }
+        if !is_memory {
+            self.note_writes(&[one], &[ppn]);
+        }
+    }
+
+    /// Notes those references of blocks that are writes.
+    #[inline]
+    fn note_writes(&mut self, refs: &[Ref], ppns: &[u32]) {
+        for (one, ppn) in refs.iter().zip(ppns) {
+            if one.access() == Access::Write {
+                self.cache.write(&self.owners, *ppn, self.now);
+            }
         }
     }
 
@@ -161,17 +213,14 @@ impl GuestOs for Kernel {
 
     fn translate(&mut self, refs: &[Ref], touches: &mut Vec<Touch>) -> usize {
         let before = touches.len();
-        for block in refs.chunks(IN_FLIGHT) {
-            let mut found = [0; IN_FLIGHT];
-            for (ppn, one) in found.iter_mut().zip(block) {
-                *ppn = self.find(*one);
-            }
-            for (ppn, one) in found.into_iter().zip(block) {
-                if ppn == 0 {
-                    return touches.len() - before;
-                }
-                self.note(*one, ppn);
-                touches.push(Touch::new(Ppn(ppn), one.access()));
+        for some in refs.chunks(IN_FLIGHT) {
+            let found = self.find_some(some);
+            let here = found[..some.len()].iter().position(|ppn| *ppn == 0).unwrap_or(some.len());
+            let (refs, ppns) = (&some[..here], &found[..here]);
+            self.note_some(refs, ppns);
+            touches.extend(ppns.iter().zip(refs).map(|(ppn, one)| Touch::new(Ppn(*ppn), one.access())));
+            if here < some.len() {
+                break;
             }
         }
         touches.len() - before

@@ -23,18 +23,26 @@
 //! written is its guest's own: all blocks of a file that was ever written to, and pages that come back from swap, because
 //! what devices hold is not kept.
 //!
-//! *Making room* ([`reclaim`]): clean cache, dirty cache, anonymous memory to the guest's own swap device, the last of the
-//! cache. It begins when the free list is at its low level, by whoever takes a page ([`fault`]), and once a second up to
-//! the high level ([`boot`]). If nothing is left the process is killed. The server knows nothing of all this: when it has
+//! *Making room* (`reclaim`): clean cache, dirty cache, anonymous memory to the guest's own swap device, the last of the
+//! cache. It begins when the free list is at its low level, by whoever takes a page (`fault`), and once a second up to
+//! the high level (`boot`). If nothing is left the process is killed. The server knows nothing of all this: when it has
 //! paged a page out that the guest now writes to its own disk, the page comes in for this alone. That is *double paging*
 //! (§3); who does the steps counts it.
 //!
-//! *The balloon* ([`driver`]) is one more that takes pages, in the order of Figure 1: free ones, clean cache, then what has
+//! *The balloon* (`driver`) is one more that takes pages, in the order of Figure 1: free ones, clean cache, then what has
 //! to be written first, for which the driver sleeps. As it deflates, the free list grows and the cache after it.
 //!
 //! *Windows* zeroes its free pages at boot, so that all its memory is touched at once (§6.3), and its *zero-page thread*
 //! clears freed ones in idle seconds: that touches them, which looks like activity (the spike in Figure 6). What it has
-//! cleared needs no fill at the first touch. Its balloon driver is late, which is a setting of the driver.
+//! cleared needs no fill at the first touch. Pages that its balloon gives back are among those freed: an idle guest touches
+//! them. Its balloon driver is late, which is a setting of the driver.
+//!
+//! *Determinism.* Nothing is drawn at random. Translating references changes nothing but what is known of their pages'
+//! use, and asking again about those not yet touched adds nothing to that: where a batch is cut does not matter.
+//!
+//! *Cost.* Memory of the model is made real as pages are used: some 20 bytes for a page of anonymous memory, 40 for a
+//! clean block and 60 for one that is written; a copy of a guest has all of it. A fault takes constant time, but for
+//! what making room passes over; deleting or flushing a file takes the time of its pages.
 //!
 //! # Numbers
 //!
@@ -59,9 +67,9 @@
 //!
 //! # Rooms
 //!
-//! [`kernel`] keeps the state and translates; [`fault`], [`reclaim`], [`driver`] and [`boot`] are what it does.
-//! [`anonymous`] and [`cache`] are its tables, [`pool`] and [`order`] choose victims; [`owners`], [`free_list`],
-//! [`slots`], [`ring`] and [`marks`] are plain data.
+//! `kernel` keeps the state and translates; `fault`, `reclaim`, `driver` and `boot` are what it does.
+//! `anonymous` and `cache` with its `index` are its tables, `pool` and [`order`] choose victims; `owners`,
+//! `free_list`, `slots`, `ring` and `marks` are plain data.
 
 mod anonymous;
 mod boot;
@@ -70,6 +78,7 @@ mod default;
 mod driver;
 mod fault;
 mod free_list;
+mod index;
 mod kernel;
 mod marks;
 pub mod order;

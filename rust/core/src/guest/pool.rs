@@ -54,13 +54,15 @@ impl Pool {
         self.order.insert(ppn);
     }
 
-    /// A page is referenced; one that is not in the pool yet need not be.
+    /// Pages that are in the pool are referenced, one after the other.
     #[inline]
-    pub fn hit(&mut self, ppn: u32) {
-        if self.looks == Looks::WhenItsTurnComes {
-            self.referenced.set(ppn);
-        } else if self.order.contains(ppn) {
-            self.order.hit(ppn);
+    pub fn hit_all(&mut self, ppns: &[u32]) {
+        match self.looks {
+            Looks::WhenItsTurnComes => ppns.iter().for_each(|ppn| self.referenced.set(*ppn)),
+            Looks::AtEachReference => {
+                ppns.iter().for_each(|ppn| self.order.prefetch(*ppn));
+                ppns.iter().for_each(|ppn| self.order.hit(*ppn));
+            }
         }
     }
 
@@ -110,10 +112,10 @@ mod tests {
     #[test]
     fn referenced_pages_are_spared_and_then_activated() {
         let mut pool = pool(Replacement::TwoList);
-        pool.hit(0);
-        pool.hit(0);
+        pool.hit_all(&[0]);
+        pool.hit_all(&[0]);
         assert_eq!((pool.evict(), pool.inactive()), (Some(1), 4), "two references before a look are one");
-        pool.hit(0);
+        pool.hit_all(&[0]);
         let victims = [pool.evict(), pool.evict(), pool.evict()];
         assert_eq!((victims, pool.inactive()), ([Some(2), Some(3), Some(4)], 1));
         assert_eq!((pool.evict(), pool.inactive(), pool.len()), (Some(0), 0, 0));
@@ -123,12 +125,11 @@ mod tests {
     fn asking_again_changes_nothing() {
         for kind in [Replacement::Lru, Replacement::Clock, Replacement::TwoList] {
             let (mut once, mut twice) = (pool(kind), pool(kind));
-            [3, 1, 2].iter().for_each(|ppn| once.hit(*ppn));
-            [3, 1, 2, 1, 2].iter().for_each(|ppn| twice.hit(*ppn));
+            [3, 1, 2].iter().for_each(|ppn| once.hit_all(&[*ppn]));
+            [3, 1, 2, 1, 2].iter().for_each(|ppn| twice.hit_all(&[*ppn]));
             assert_eq!(format!("{once:?}"), format!("{twice:?}"));
             assert_eq!(once.evict(), Some(0));
             // Not in the pool: of no account.
-            once.hit(0);
             once.remove(0);
             once.remove(3);
             assert_eq!((once.len(), once.contains(3)), (3, false));

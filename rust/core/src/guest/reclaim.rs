@@ -5,7 +5,7 @@
 //! 3. Anonymous memory, written to the guest's own swap device.
 //! 4. When that is full, or nothing anonymous is left: the last of the cache.
 //!
-//! Which page of its class goes is the order's choice ([`super::pool`]). A clean block is looked for among a few times as
+//! Which page of its class goes is the order's choice (`pool`). A clean block is looked for among a few times as
 //! many as are wanted; dirty ones that are passed over get another round.
 
 use super::anonymous::Place;

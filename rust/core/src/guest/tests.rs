@@ -13,7 +13,7 @@ use super::{BOOT_FILE, build};
 use crate::balloon::{Dealt, Given, GuestOs, GuestPages, Wait};
 use crate::config::{GuestConfig, GuestKind, Replacement};
 use crate::pmap::{Entry, State};
-use crate::reference::{Errand, Filling, GuestMemory, MAX_FILES, Patience, Ref, Step, Wish};
+use crate::reference::{Errand, Filling, GuestMemory, MAX_FILES, Patience, Ref, Step, Touch, Wish};
 use crate::rng::{Seed, Stream};
 use crate::types::{Access, Ppn};
 
@@ -376,11 +376,11 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn processes_read_what_they_wrote_and_every_page_is_in_one_place(
         config in config(),
-        pages in 40u32..160,
+        pages in 12u32..160,
         acts in prop::collection::vec(act(), 1..300),
     ) {
         let mut world = World::new(&config, pages);
@@ -649,6 +649,60 @@ fn tables_grow_with_what_is_used_not_with_numbers() {
     assert_eq!(world.allocate(u32::MAX, Wait::MaySleep).pages.len() as u32, world.kernel.driver.given);
     world.free(&[Ppn(0), Ppn(u32::MAX), Ppn(499)]);
     world.audit();
+}
+
+/// What comes of references in batches of so many. After each the last of them are asked about again, as if the host had
+/// stopped before them.
+fn in_batches(kind: Replacement, batch: usize, again: usize) -> (Kernel, Vec<Touch>) {
+    let mut world = World::booted(&small(GuestKind::Linux, kind), 300);
+    let mut random = Seed([6; 32]).stream("references", 0);
+    let one = |random: &mut Stream| {
+        let (page, access) = (random.below(200), [Access::Read, Access::Write][random.below(2) as usize]);
+        if random.below(2) == 0 { Ref::memory(page, access) } else { Ref::block(1, page, access) }
+    };
+    let refs: Vec<Ref> = (0..3000).map(|_| one(&mut random)).collect();
+    let (mut at, mut touches) = (0, vec![]);
+    while at < refs.len() {
+        let end = (at + batch).min(refs.len());
+        let served = world.kernel.translate(&refs[at..end], &mut touches);
+        let repeated = again.min(served);
+        let mut same = vec![];
+        world.kernel.translate(&refs[at + served - repeated..at + served], &mut same);
+        assert_eq!(same, touches[touches.len() - repeated..]);
+        at += served;
+        if at < end {
+            assert_eq!(world.kernel.fault(refs[at], &mut random, &mut vec![]), Dealt::Served);
+            world.kernel.settle();
+        }
+    }
+    (world.kernel, touches)
+}
+
+#[test]
+fn where_a_batch_is_cut_changes_nothing() {
+    for kind in Replacement::ALL {
+        let (one, touches) = in_batches(kind, 1, 0);
+        assert!(one.counts().swap_outs > 20 && one.counts().refaults > 100, "{:?}", one.counts());
+        for (batch, again) in [(1, 1), (7, 3), (16, 16), (100, 50), (3000, 0), (3000, 3000)] {
+            let (other, same) = in_batches(kind, batch, again);
+            assert_eq!((touches.len(), &touches), (same.len(), &same), "{kind:?} {batch} {again}");
+            assert_eq!(format!("{one:?}"), format!("{other:?}"), "{kind:?} {batch} {again}");
+        }
+    }
+}
+
+#[test]
+fn the_smallest_guests_live_within_their_means() {
+    let tiny = GuestConfig { kernel_pages: 0, metadata_bytes: 0, swap_pages: Some(1), ..linux() };
+    for pages in 2..20 {
+        let mut world = World::booted(&tiny, pages);
+        let served = (0..30).filter(|page| world.refer(Ref::memory(*page, Access::Write)).0 == Dealt::Served);
+        assert_eq!(served.count() as u32, pages - 1 + 1, "all pages but the kernel's, and a slot");
+        world.allocate(u32::MAX, Wait::MaySleep);
+        world.pass(SECOND_NS);
+        world.reset();
+        world.audit();
+    }
 }
 
 #[test]

@@ -22,8 +22,10 @@ const NS_PER_S: u64 = 1_000_000_000;
 pub struct ActivityRecord {
     pages: u32,
     row_bytes: usize,
-    read: Vec<u8>,
-    write: Vec<u8>,
+    /// For each second the bits of its reads, then those of its writes.
+    bits: Vec<u8>,
+    /// The seconds in which anything is touched.
+    busy: Vec<u32>,
 }
 
 impl ActivityRecord {
@@ -32,7 +34,7 @@ impl ActivityRecord {
     /// # Errors
     ///
     /// [`Error::Setting`] if rows are missing or incomplete, or one names a page past the last.
-    pub fn new(pages: u32, read: Vec<u8>, write: Vec<u8>) -> Result<Self, Error> {
+    pub fn new(pages: u32, read: &[u8], write: &[u8]) -> Result<Self, Error> {
         checks::within("pages", pages, 1, u32::MAX)?;
         let row_bytes = pages.div_ceil(8) as usize;
         if read.is_empty() || !read.len().is_multiple_of(row_bytes) {
@@ -43,24 +45,13 @@ impl ActivityRecord {
             let expected = format!("{} bytes, as read", read.len());
             return Err(refuse("write", format!("{} bytes", write.len()), expected));
         }
-        let record = Self { pages, row_bytes, read, write };
-        record.check_last("read", &record.read)?;
-        record.check_last("write", &record.write)?;
-        Ok(record)
-    }
-
-    /// Refuses a row that names a page past the last.
-    fn check_last(&self, what: &'static str, bits: &[u8]) -> Result<(), Error> {
-        let beyond = if self.pages.is_multiple_of(8) { 0 } else { 0xff >> (self.pages % 8) };
-        let last = bits.iter().skip(self.row_bytes - 1).step_by(self.row_bytes);
-        match last.enumerate().find(|(_, byte)| **byte & beyond != 0) {
-            Some((second, _)) => Err(refuse(
-                what,
-                format!("a row {second} past page {}", self.pages),
-                "no bit past the last page",
-            )),
-            None => Ok(()),
-        }
+        check_last("read", read, pages, row_bytes)?;
+        check_last("write", write, pages, row_bytes)?;
+        let rows = read.chunks_exact(row_bytes).zip(write.chunks_exact(row_bytes));
+        let bits: Vec<u8> = rows.flat_map(|(read, write)| [read, write]).flatten().copied().collect();
+        let seconds = bits.chunks_exact(2 * row_bytes).zip(0..);
+        let busy = seconds.filter(|(row, _)| row.iter().any(|byte| *byte != 0)).map(|(_, second)| second);
+        Ok(Self { pages, row_bytes, busy: busy.collect(), bits })
     }
 
     /// Pages of the guest.
@@ -72,16 +63,7 @@ impl ActivityRecord {
     /// How long it is.
     #[must_use]
     pub fn seconds(&self) -> u32 {
-        (self.read.len() / self.row_bytes) as u32
-    }
-
-    /// A byte of a second's bits: those of its reads come first, those of its writes follow.
-    fn byte(&self, second: u32, place: usize) -> u8 {
-        let row = second as usize * self.row_bytes;
-        match place.checked_sub(self.row_bytes) {
-            None => self.read[row + place],
-            Some(place) => self.write[row + place],
-        }
+        (self.bits.len() / self.bytes()) as u32
     }
 
     /// Bytes of a second.
@@ -89,20 +71,40 @@ impl ActivityRecord {
         2 * self.row_bytes
     }
 
-    /// The first byte of a second, from `place` on, that has a bit set; past the last one if there is none.
-    fn next_busy(&self, second: u32, place: usize) -> usize {
-        let busy = (place..self.bytes()).find(|place| self.byte(second, *place) != 0);
-        busy.unwrap_or(self.bytes())
+    fn row(&self, second: u32) -> &[u8] {
+        &self.bits[second as usize * self.bytes()..][..self.bytes()]
     }
 
-    /// Appends the references of one byte, with that first page of memory.
-    fn refer(&self, second: u32, place: usize, base: u32, refs: &mut Vec<Ref>) {
-        let byte = self.byte(second, place);
+    /// The first second from that one on in which anything is touched.
+    fn busy_from(&self, second: u32) -> Option<u32> {
+        self.busy.get(self.busy.partition_point(|busy| *busy < second)).copied()
+    }
+
+    /// Appends the references of one byte of a second, with that first page of memory.
+    fn refer(&self, byte: u8, place: usize, base: u32, refs: &mut Vec<Ref>) {
         let access = if place < self.row_bytes { Access::Read } else { Access::Write };
         let first = base + (place % self.row_bytes) as u32 * 8;
         let set = (0..8).filter(|bit| byte & (0x80 >> bit) != 0);
         refs.extend(set.map(|bit| Ref::memory(first + bit, access)));
     }
+}
+
+/// Refuses a row that names a page past the last.
+fn check_last(what: &'static str, bits: &[u8], pages: u32, row_bytes: usize) -> Result<(), Error> {
+    let beyond = if pages.is_multiple_of(8) { 0 } else { 0xff >> (pages % 8) };
+    let mut last = bits.iter().skip(row_bytes - 1).step_by(row_bytes);
+    match last.position(|byte| byte & beyond != 0) {
+        Some(second) => {
+            let found = format!("a row {second} that goes past page {}", pages - 1);
+            Err(refuse(what, found, format!("bits of {pages} pages")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The first place from that one on with a bit set; past the end if there is none.
+fn next_busy(row: &[u8], place: usize) -> usize {
+    row[place..].iter().position(|byte| *byte != 0).map_or(row.len(), |more| place + more)
 }
 
 /// Numbers only: bits are many.
@@ -174,31 +176,24 @@ impl Activity {
     /// Plays some of a second, up to a byte in which something is touched, or its end.
     fn play(&mut self, refs: &mut Vec<Ref>) {
         let record = &self.config.record;
-        let first = record.next_busy(self.second, self.done);
-        let upto = record.bytes().min(first + BATCH_BYTES);
-        (first..upto).for_each(|place| record.refer(self.second, place, self.config.base, refs));
-        self.done = record.next_busy(self.second, upto);
+        let row = record.row(self.second);
+        let first = next_busy(row, self.done);
+        let upto = row.len().min(first + BATCH_BYTES);
+        (first..upto).for_each(|place| record.refer(row[place], place, self.config.base, refs));
+        self.done = next_busy(row, upto);
     }
 
     /// Goes on to the next second in which something is touched; how many seconds later that is. None: there is none.
     fn skip(&mut self) -> Option<u64> {
-        let seconds = self.config.record.seconds();
-        let mut second = self.second;
-        for later in 1..=u64::from(seconds) {
-            second += 1;
-            if second == seconds && self.config.at_end == AtEnd::Repeats {
-                second = 0;
-            }
-            if second == seconds {
-                break;
-            }
-            if self.config.record.next_busy(second, 0) < self.config.record.bytes() {
-                (self.second, self.done) = (second, 0);
-                return Some(later);
-            }
-        }
-        self.second = seconds;
-        None
+        let (record, seconds) = (&self.config.record, self.config.record.seconds());
+        let again = || record.busy_from(0).filter(|_| self.config.at_end == AtEnd::Repeats);
+        let Some(next) = record.busy_from(self.second + 1).or_else(again) else {
+            self.second = seconds;
+            return None;
+        };
+        let later = if next > self.second { next - self.second } else { seconds - self.second + next };
+        (self.second, self.done) = (next, 0);
+        Some(u64::from(later))
     }
 
     /// What comes after a second that is through.
@@ -251,7 +246,7 @@ mod tests {
     use super::*;
 
     fn record(pages: u32, read: &[u8], write: &[u8]) -> Arc<ActivityRecord> {
-        let record = ActivityRecord::new(pages, read.to_vec(), write.to_vec());
+        let record = ActivityRecord::new(pages, read, write);
         Arc::new(record.expect("it is one"))
     }
 
@@ -306,7 +301,7 @@ mod tests {
         assert_eq!(played(once.clone(), 100), [(2, reads(&[0]))]);
         let again = ActivityConfig { at_end: AtEnd::Repeats, ..once };
         assert_eq!(played(again, 16), [(2, reads(&[0])), (8, reads(&[0])), (14, reads(&[0]))]);
-        let nothing = ActivityRecord::new(8, vec![0; 4], vec![0; 4]).expect("it is one");
+        let nothing = ActivityRecord::new(8, &[0; 4], &[0; 4]).expect("it is one");
         let nothing = ActivityConfig { at_end: AtEnd::Repeats, ..ActivityConfig::new(Arc::new(nothing)) };
         assert_eq!(played(nothing, u64::MAX / NS_PER_S), []);
     }
@@ -350,8 +345,7 @@ mod tests {
 
     #[test]
     fn impossible_ones_are_refused() {
-        let new =
-            |pages, read: &[u8], write: &[u8]| ActivityRecord::new(pages, read.to_vec(), write.to_vec());
+        let new = |pages, read: &[u8], write: &[u8]| ActivityRecord::new(pages, read, write);
         assert_eq!(refused(new(0, &[1], &[1])), "pages");
         assert_eq!(refused(new(9, &[], &[])), "read");
         assert_eq!(refused(new(9, &[1, 0x80, 1], &[1, 0x80, 1])), "read");

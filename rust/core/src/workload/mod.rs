@@ -135,3 +135,82 @@ impl Clone for Box<dyn Workload> {
         self.boxed_clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::page_trace::{PageTrace, Records};
+    use crate::rng::{Seed, Stream};
+
+    fn stream() -> Stream {
+        Seed([5; 32]).stream("workload", 9)
+    }
+
+    /// Those that a rate may slow down, which cuts their batches.
+    fn paced(refs_per_s: Option<u32>) -> Result<Vec<Box<dyn Workload>>, Error> {
+        let mut trace = PageTrace::new();
+        trace.append(Records { pages: &[0, 1, 0, 2], runs: Some(&[7, 1, 900, 3]), writes: None })?;
+        let replay = ReplayConfig { at_end: AtEnd::Repeats, ..ReplayConfig::new(Arc::new(trace)) };
+        let pages = 5000;
+        Ok(vec![
+            Box::new(Toucher::new(ToucherConfig { refs_per_s, ..ToucherConfig::new(pages) }, stream())?),
+            Box::new(Zipf::new(ZipfConfig { refs_per_s, ..ZipfConfig::new(pages) }, stream())?),
+            Box::new(Scan::new(ScanConfig { refs_per_s, ..ScanConfig::new(pages) })?),
+            Box::new(Phases::new(PhasesConfig { refs_per_s, ..PhasesConfig::new(pages, pages) }, stream())?),
+            Box::new(Files::new(FilesConfig { refs_per_s, ..FilesConfig::new(pages) }, stream())?),
+            Box::new(Replay::new(ReplayConfig { refs_per_s, ..replay })?),
+        ])
+    }
+
+    fn others() -> Result<Vec<Box<dyn Workload>>, Error> {
+        let record = Arc::new(ActivityRecord::new(8, &[1], &[1])?);
+        let load = Arc::new(Load::parse("client.txt", &b"Mkdir \"\\a\" NT_STATUS_OK"[..])?);
+        Ok(vec![
+            Box::new(Activity::new(ActivityConfig::new(record))?),
+            Box::new(Dbench::new(DbenchConfig::new(load, 0))?),
+            Box::new(Idle::new(IdleConfig::default(), stream())?),
+        ])
+    }
+
+    /// The first references, and after which of them operations end.
+    fn first(workload: &mut dyn Workload, count: usize) -> (Vec<Ref>, Vec<usize>) {
+        let (mut batch, mut refs, mut ends) = (Batch::default(), vec![], vec![]);
+        while refs.len() < count {
+            batch.clear();
+            workload.next(0, &mut batch).expect("it goes on");
+            let before = refs.len();
+            refs.extend_from_slice(&batch.refs);
+            match &batch.ops {
+                Ops::Each(each) => {
+                    ends.extend((before + *each as usize..=refs.len()).step_by(*each as usize))
+                }
+                Ops::Ends(places) => ends.extend(places.iter().map(|place| before + *place as usize)),
+            }
+        }
+        refs.truncate(count);
+        ends.retain(|end| *end <= count);
+        (refs, ends)
+    }
+
+    #[test]
+    fn what_they_do_does_not_depend_on_how_batches_are_cut() {
+        let workloads = |rate| paced(rate).expect("their settings are right").into_iter();
+        for (mut fast, mut slow) in workloads(None).zip(workloads(Some(700))) {
+            assert_eq!(first(&mut *fast, 5000), first(&mut *slow, 5000), "{}", fast.name());
+            let mut copy = fast.clone();
+            assert_eq!(first(&mut *copy, 3000), first(&mut *fast, 3000), "{}", fast.name());
+        }
+    }
+
+    #[test]
+    fn the_table_names_them_all() {
+        let all =
+            [paced(None), others()].map(|some| some.expect("their settings are right")).into_iter().flatten();
+        let names: BTreeSet<String> = all.map(|workload| workload.name().to_string()).collect();
+        let table: BTreeSet<String> = BUILTIN.iter().map(|(name, _)| name.to_string()).collect();
+        assert_eq!((names, table.len()), (table.clone(), BUILTIN.len()));
+    }
+}

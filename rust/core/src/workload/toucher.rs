@@ -68,6 +68,8 @@ pub struct Toucher {
     held: Held,
     order: Permutation,
     place: u32,
+    /// The pages of a batch in the making.
+    touched: Vec<u32>,
 }
 
 impl Toucher {
@@ -80,7 +82,7 @@ impl Toucher {
         config.check()?;
         let (key, pace) = (stream.word(), Pace::new(config.refs_per_s, 1));
         let (order, held) = (Permutation::new(0, key), Held::new(config.base));
-        Ok(Self { config, key, pace, begun: 0, pages: 0, held, order, place: 0 })
+        Ok(Self { config, key, pace, begun: 0, pages: 0, held, order, place: 0, touched: vec![] })
     }
 
     /// Takes the size that the schedule has for now.
@@ -100,11 +102,15 @@ impl Toucher {
 
     fn touch(&mut self, now_ns: u64, batch: &mut Batch) {
         let count = self.pace.burst().min(BATCH);
+        self.touched.clear();
         for _ in 0..count {
-            let page = self.config.base + self.order.at(self.place);
-            batch.refs.push(Ref::memory(page, self.config.access));
+            self.touched.push(self.place);
             self.place = if self.place + 1 < self.pages { self.place + 1 } else { 0 };
         }
+        self.order.put(&mut self.touched);
+        let touches =
+            self.touched.iter().map(|page| Ref::memory(self.config.base + page, self.config.access));
+        batch.refs.extend(touches);
         self.held.reach(self.pages);
         batch.op_ns = self.config.op_ns;
         batch.then = self.pace.made(now_ns, count);

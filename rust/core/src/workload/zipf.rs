@@ -110,11 +110,14 @@ impl Workload for Zipf {
 
     fn next(&mut self, now_ns: u64, batch: &mut Batch) -> Result<(), Error> {
         let count = self.pace.burst();
+        let Self { law, writes, stream, .. } = self;
+        let ranks = (0..count).map(|_| {
+            let rank = law.rank(stream);
+            Ref::memory(rank, writes.draw(stream))
+        });
+        batch.refs.extend(ranks);
         self.pages.clear();
-        for _ in 0..count {
-            self.pages.push(self.law.rank(&mut self.stream));
-            batch.refs.push(Ref::memory(0, self.writes.draw(&mut self.stream)));
-        }
+        self.pages.extend(batch.refs.iter().map(|rank| rank.memory_page().expect("it is memory")));
         self.places.put(&mut self.pages);
         for (reference, page) in batch.refs.iter_mut().zip(&self.pages) {
             *reference = Ref::memory(self.config.base + page, reference.access());

@@ -204,7 +204,46 @@ fn matches(pattern: &[u8], name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Does one of a few things to files of a few names.
+    fn act(files: &mut Files, (what, name, handle): (u8, &str, u64)) {
+        match what {
+            0..3 => drop(files.open(name.as_bytes(), handle)),
+            3 => drop(files.close(handle)),
+            4 => drop(files.unlink(name.as_bytes())),
+            5 => drop(files.rename(name.as_bytes(), b"a\\a")),
+            6 => drop(files.rename(b"a", name.as_bytes())),
+            7 => drop(files.remove_tree(name.as_bytes())),
+            8 => drop(files.remove_matching(b"a\\?")),
+            _ => files.open_directory(handle),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_stands_for_one_file(
+            acts in prop::collection::vec(
+                (0_u8..10, prop::sample::select(vec!["a", "b", "a\\a", "a\\b", "b\\a\\a"]), 0_u64..4), 0..60),
+        ) {
+            let mut files = Files::new();
+            for step in acts {
+                act(&mut files, step);
+                let mut named: Vec<u32> = files.names.values().copied().collect();
+                named.sort_unstable();
+                prop_assert!(named.windows(2).all(|pair| pair[0] < pair[1]), "two names, one number");
+                let mut in_use: Vec<u32> = named.into_iter().chain(files.handles.values().copied()).collect();
+                in_use.push(NO_FILE);
+                in_use.sort_unstable();
+                in_use.dedup();
+                let mut all = [in_use, files.free.clone()].concat();
+                all.sort_unstable();
+                prop_assert!(all.into_iter().eq(0..files.numbers()), "each is in use or free, once");
+            }
+        }
+    }
 
     #[test]
     fn a_number_is_free_when_its_file_is_gone_and_closed() {

@@ -457,7 +457,10 @@ Sleep 20 NT_STATUS_OK
         let status = prop::sample::select(vec!["NT_STATUS_OK", "NT_STATUS_NO", "0x0", ""]);
         let line = (name, prop::collection::vec(word, 0..5), status)
             .prop_map(|(name, words, status)| format!("{name} {} {status}\n", words.join(" ")));
-        prop::collection::vec(line, 0..40).prop_map(|lines| lines.concat().into_bytes())
+        let opened = (0..4).map(|handle| format!("NTCreateX a{handle} 0 2 {handle} NT_STATUS_OK\n"));
+        let opened = opened.collect::<String>();
+        prop::collection::vec(line, 0..20)
+            .prop_map(move |lines| format!("{opened}{}", lines.concat()).into_bytes())
     }
 
     fn any_bytes() -> impl Strategy<Value = Vec<u8>> {

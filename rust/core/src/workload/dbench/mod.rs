@@ -12,7 +12,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use client::{Dbench, DbenchConfig};
-pub use load::Load;
+pub use load::{Load, Moved};
 
 /// Where packages of dbench put its load file, Debian's first.
 pub const PLACES: [&str; 4] = [
