@@ -116,7 +116,8 @@ class PageTrace:
         DataError
             If there is no such regular file or it is damaged; the message names file and record.
         RealMemoryError
-            If the system lacks memory for it: four bytes a record, and more than twenty a page.
+            If the system lacks memory for it: four bytes a record, and up to eighty a different
+            page while it is read.
         ConfigError
             If there is no such format.
         """
@@ -227,8 +228,8 @@ def miss_ratios(
     """Misses a reference in memories of some sizes, of a file that is not held in memory.
 
     The file is decoded once and all sizes are replayed on the way. Only the resident pages are
-    kept: less than 64 bytes each, however long the file is and however many pages it names. (An npz
-    archive is loaded all the same.)
+    kept: about a hundred bytes each, however long the file is and however many pages it names. (An
+    npz archive is loaded all the same.)
 
     Parameters
     ----------
@@ -255,8 +256,8 @@ def miss_ratios(
 
     Examples
     --------
-    >>> miss_ratios("builtin:trace_sort", ["1MiB", "8MiB"], policy="clock").round(6).tolist()
-    [0.003065, 0.000492]
+    >>> miss_ratios("builtin:trace_sort", ["32KiB", "256KiB"], policy="clock").round(6).tolist()
+    [0.00227, 0.000314]
     """
     pages, order = _sizes(sizes), _policy(policy)
     if isinstance(source, PageTrace):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import esxcore
 from esxcore.host import Host
 from runs import TWINS, esxcore_run, names
 
@@ -172,15 +174,27 @@ main(sys.argv[1:], prog_name="esxcore")
 """
 
 
-def test_ctrl_c_ends_with_one_line_and_130(folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, "run", "../in/twins.toml"],
+def interrupted_run(at: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.replace("== 3", f"== {at}"), "run", "../in/twins.toml"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "esxcore: interrupted\n"
+
+
+def test_ctrl_c_ends_with_one_line_and_saves_what_there_is(folder: Path) -> None:
+    done = interrupted_run(3)
+    assert done.returncode == 130
+    assert re.fullmatch(r"esxcore: interrupted after 3 s of \d+ s, which are saved\n", done.stderr)
+    saved = esxcore.Recording.load(folder / "esxcore-run/recording.npz")
+    assert saved.time_s.tolist() == [0, 1, 2, 3]
+    assert "recording.npz" in done.stdout
+
+
+def test_ctrl_c_before_anything_is_recorded_leaves_no_file(folder: Path) -> None:
+    done = interrupted_run(0)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "esxcore: interrupted\n")
     assert names(folder) == set()
 
 

@@ -24,7 +24,7 @@ from esxcore.errors import EsxError
 COMMANDS = ("run", "census", "init")
 
 _BAD_INPUT = 2
-_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 class LazyGroup(click.Group):
@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
         except MemoryError:
             _fail("this machine has too little memory for the run")
         except click.Abort:
-            sys.exit(_INTERRUPTED)
+            sys.exit(INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
@@ -81,7 +81,7 @@ def _one_line_for_ctrl_c() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         click.echo("esxcore: interrupted", err=True)
-        raise click.exceptions.Exit(_INTERRUPTED) from None
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _make_stdout_lenient() -> None:

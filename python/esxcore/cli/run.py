@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from esxcore.cli import INTERRUPTED
 from esxcore.cli.options import PATH, check_folder, check_targets, mib_text, print_table
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def command(
     division.png. With --tables it saves vms, host and census as tables over time, too; all but csv
     need esxcore[arrow].
 
+    Ctrl-C ends a run early and saves what was recorded until then.
+
     With --report it writes a page to open in a browser: time lines of every virtual machine that
     can be zoomed, the free state as bands, and why the policy set each target.
 
@@ -94,13 +97,17 @@ def command(
     if report is not None:
         _check_report(report, out, [scenario] if scenario else [])
     loaded = Scenario.from_toml(scenario) if scenario else Scenario.builtin()
-    recording = _run(loaded, seed)
+    recording, is_whole = _run(loaded, seed)
     name = scenario.stem if scenario else "fleet_a"
     files = _save(recording, name, out, tables, report)
     if as_json:
         click.echo(json.dumps(_summary(recording, name, files)))
     else:
         _print_report(recording, name, files)
+    if not is_whole:
+        seconds = f"{recording.time_s[-1]:g} s of {loaded.run.duration_s} s"
+        click.echo(f"esxcore: interrupted after {seconds}, which are saved", err=True)
+        raise click.exceptions.Exit(INTERRUPTED)
 
 
 def _check_report(report: Path, out: Path, sources: list[Path]) -> None:
@@ -114,13 +121,21 @@ def _check_report(report: Path, out: Path, sources: list[Path]) -> None:
     need_libraries()
 
 
-def _run(scenario: Scenario, seed: int | None) -> Recording:
-    """Lives through the scenario; what a policy of the user's raises becomes one line."""
-    from esxcore.experiment import policy_failure, run
+def _run(scenario: Scenario, seed: int | None) -> tuple[Recording, bool]:
+    """Lives through the scenario; what a policy of the user's raises becomes one line.
+
+    Returns
+    -------
+    tuple of Recording and bool
+        What was recorded, and whether that is the whole run: Ctrl-C ends one.
+    """
+    from esxcore.experiment import RunInterrupted, policy_failure, run
 
     try:
         with _progress_bar() as progress:
-            return run(scenario, seed=seed, progress=progress)
+            return run(scenario, seed=seed, progress=progress), True
+    except RunInterrupted as interrupted:
+        return interrupted.recording, False
     except (Exception, SystemExit) as error:
         failure = policy_failure(error)
         if failure is None:

@@ -26,10 +26,24 @@ from esxcore.recording import Recording
 from esxcore.scenario import SEED_LIMIT, Scenario
 from esxcore.workload.batches import AnyWorkload, PacedWorkload, Workload
 
-__all__ = ["Progress", "build_host", "policy_failure", "run"]
+__all__ = ["Progress", "RunInterrupted", "build_host", "policy_failure", "run"]
 
 Progress = Callable[[int, int], None]
 """Called after each virtual second with the seconds done and the seconds in all."""
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a run; what it had recorded until then is kept.
+
+    Attributes
+    ----------
+    recording : Recording
+        All samples up to the last one taken, at least two.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__()
+        self.recording = recording
 
 
 def run(
@@ -68,6 +82,8 @@ def run(
         recording says for how long.
     DataError
         If a data file is missing or corrupt.
+    RunInterrupted
+        After Ctrl-C, with what had been recorded; a plain `KeyboardInterrupt` if that is nothing.
     Exception
         What a policy raised, whole, with a note that names the policy and the time; a `PolicyError`
         if it was its answer that was wrong.
@@ -88,6 +104,17 @@ def run(
     course = _course(scenario, seed, dict(workloads or {}))
     samples = Samples(course)
     samples.take()
+    try:
+        _live(scenario, course, samples, progress)
+    except KeyboardInterrupt as interrupt:
+        if len(samples) < 2:
+            raise
+        raise RunInterrupted(samples.recording(scenario, seed)) from interrupt
+    return samples.recording(scenario, seed)
+
+
+def _live(scenario: Scenario, course: Course, samples: Samples, progress: Progress | None) -> None:
+    """Lets the scenario happen, second by second."""
     duration, sample = scenario.run.duration_s, scenario.run.sample_s
     for second in range(1, duration + 1):
         course.live_one_second()
@@ -97,7 +124,6 @@ def run(
             samples.take()
         if progress is not None:
             progress(second, duration)
-    return samples.recording(scenario, seed)
 
 
 def build_host(scenario: Scenario, *, seed: int | None = None) -> Host:

@@ -49,8 +49,13 @@ class Samples:
         """Adds a row of everything that can be seen now."""
         host = self._course.host
         vms = self._vms() | self._work()
+        row = {"host": host.stats(), "census": host.census(), "vms": vms}
+        # Ctrl-C may come at any time: what is taken is taken whole.
+        self._rows.append(row)
         self._times.append(host.now)
-        self._rows.append({"host": host.stats(), "census": host.census(), "vms": vms})
+
+    def __len__(self) -> int:
+        return len(self._times)
 
     def recording(self, scenario: Scenario, seed: int) -> Recording:
         """All rows as columns."""
@@ -97,5 +102,5 @@ class Samples:
         return {name: np.array(column) for name, column in columns.items()}
 
     def _columns(self, group: str) -> dict[str, NDArray[Any]]:
-        first = self._rows[0][group]
-        return {name: np.array([row[group][name] for row in self._rows]) for name in first}
+        rows = self._rows[: len(self)]
+        return {name: np.array([row[group][name] for row in rows]) for name in rows[0][group]}

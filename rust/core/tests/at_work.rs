@@ -8,8 +8,8 @@ use esxcore_core::host::Host;
 use esxcore_core::reference::Writes;
 use esxcore_core::rng::Seed;
 use esxcore_core::simulate::{Simulation, SimulationConfig};
-use esxcore_core::types::{ContentKind, VmId};
-use esxcore_core::workload::{Toucher, ToucherConfig, Zipf, ZipfConfig};
+use esxcore_core::types::{Access, ContentKind, VmId};
+use esxcore_core::workload::{Scan, ScanConfig, Toucher, ToucherConfig, Zipf, ZipfConfig};
 
 const SECOND: u64 = 1_000_000_000;
 const MIB: u32 = 256;
@@ -138,4 +138,28 @@ fn the_estimate_follows_a_toucher_as_in_figure_6() {
     let spike = |touched: &[u32]| touched[17];
     assert!(spike(&touched_by_windows) > 40, "{touched_by_windows:?}");
     assert!(spike(&touched_by_linux) < 25, "{touched_by_linux:?}");
+}
+
+/// Two processes want more than a guest without swap space has.
+#[test]
+fn a_killed_process_gives_its_memory_back() {
+    let (mut host, mut simulation) = (host(128, |_| {}), simulation());
+    let mut config = guest(GuestKind::Linux, "one", 64);
+    config.guest.swap_pages = Some(0);
+    let vm = host.power_on(config, &mut || Ok(())).unwrap();
+    let scan = |base, pages| {
+        let config =
+            ScanConfig { base, access: Access::Write, refs_per_s: Some(4000), ..ScanConfig::new(pages) };
+        Box::new(Scan::new(config).unwrap())
+    };
+    simulation.start(&host, vm, scan(0, 40 * MIB), Writes::Unique, 12 * SECOND);
+    simulation.start(&host, vm, scan(100 * MIB, 20 * MIB), Writes::Unique, 14 * SECOND);
+    simulation.advance(&mut host, 30 * SECOND).unwrap();
+    let report = simulation.report(vm).unwrap();
+    assert_eq!((report.killed, report.living), (1, 1), "{report:?}");
+    let (memory, counts) = host.guest_memory(vm);
+    let anonymous = memory.unwrap().anonymous / MIB;
+    assert!(anonymous == 20 || anonymous == 40, "{anonymous}");
+    assert_eq!(counts.kills, 1);
+    host.audit(&mut || Ok(())).unwrap();
 }

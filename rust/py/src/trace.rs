@@ -9,6 +9,7 @@ use esxcore_trace::error::{Error, Pulse};
 use esxcore_trace::formats::{FORMATS, Format};
 use esxcore_trace::load::{from_columns, load};
 use esxcore_trace::replay::{misses, stream};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arrays::{Row, column, fixed};
@@ -40,7 +41,7 @@ pub fn stream_misses<'py>(
     policy: &str,
     sizes: Vec<u32>,
 ) -> PyResult<(u64, Bound<'py, PyAny>)> {
-    let (format, kind) = (named(py, format)?, replacement(policy));
+    let (format, kind) = (named(py, format)?, replacement(policy)?);
     let found = watched(py, |pulse| stream(&path, format, kind, &sizes, pulse))?;
     Ok((found.references, column(py, found.misses)))
 }
@@ -108,7 +109,7 @@ impl PageTrace {
 
     /// Misses with each size of memory, in pages.
     fn misses<'py>(&self, py: Python<'py>, policy: &str, sizes: Vec<u32>) -> PyResult<Bound<'py, PyAny>> {
-        let kind = replacement(policy);
+        let kind = replacement(policy)?;
         let found = watched(py, |pulse| misses(&self.0, kind, &sizes, pulse))?;
         Ok(column(py, found))
     }
@@ -118,9 +119,9 @@ fn named(py: Python<'_>, format: Option<&str>) -> PyResult<Option<Format>> {
     format.map(str::parse::<Format>).transpose().map_err(|error| from_trace(py, &error))
 }
 
-/// The order of that name, which the Python layer has looked up already.
-fn replacement(name: &str) -> Replacement {
-    Replacement::named(name).unwrap_or(Replacement::Lru)
+fn replacement(name: &str) -> PyResult<Replacement> {
+    Replacement::named(name)
+        .ok_or_else(|| PyValueError::new_err(format!("{name:?} is no order of replacement")))
 }
 
 fn watched<T: Send>(py: Python<'_>, work: impl FnOnce(Pulse<'_>) -> Result<T, Error> + Send) -> PyResult<T> {

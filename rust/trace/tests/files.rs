@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use esxcore_core::page_trace::PageTrace;
 use esxcore_trace::error::Error;
-use esxcore_trace::formats::{BLOCK_RECORDS, Format};
+use esxcore_trace::formats::{BLOCK_RECORDS, Block, Format};
 use esxcore_trace::load::load;
+use esxcore_trace::reader::Reader;
 use proptest::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use tempfile::TempDir;
@@ -259,4 +260,23 @@ fn a_pulse_ends_a_walk() {
         if pulses == 2 { Err(Error::Interrupted) } else { Ok(()) }
     });
     assert_eq!((ended, pulses), (Err(Error::Interrupted), 2));
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read() {
+    let folder = Folder::new();
+    let ids: Vec<u64> = (0..3 * BLOCK_RECORDS as u64).collect();
+    let (path, mut block) = (folder.file("a.bin", &records(&ids)), Block::default());
+    let mut reader = Reader::open(&path, None).expect("a file");
+    assert_eq!(reader.next(&mut block), Ok(true));
+    fs::write(&path, &records(&ids)[..24 * BLOCK_RECORDS + 5]).expect("written");
+    let end = 24 * BLOCK_RECORDS as u64 + 5;
+    let fact = Box::new(Error::Shrunk { opened: 72 * BLOCK_RECORDS as u64, end });
+    assert_eq!(reader.next(&mut block), Err(Error::InFile { path: path.clone(), fact }));
+
+    // What is appended is not read.
+    let mut reader = Reader::open(&folder.file("a.bin", &records(&[4, 4])), None).expect("a file");
+    fs::write(&path, records(&ids)).expect("written");
+    assert_eq!(reader.next(&mut block), Ok(true));
+    assert_eq!((block.ids.len(), reader.next(&mut block), reader.records()), (2, Ok(false), 2));
 }

@@ -119,7 +119,7 @@ impl Kernel {
         for done in 0..most {
             let Some(ppn) = self.free.take_uncleared() else { return done };
             self.owners.set(ppn, Owner::Clearing);
-            self.pending.push(ppn);
+            self.name_page(ppn);
             steps.push(Step::Fill(Ppn(ppn), Filling::Zero));
         }
         most

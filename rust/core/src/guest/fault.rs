@@ -45,7 +45,7 @@ impl Kernel {
         }
         self.owners.set(ppn, Owner::Anonymous(page));
         self.memory.put(page, Place::Here(ppn));
-        self.pending.push(ppn);
+        self.name_page(ppn);
         Dealt::Served
     }
 
@@ -97,7 +97,7 @@ impl Kernel {
             let content = Filling::Content(self.content(file, block));
             steps.push(Step::Fill(Ppn(ppn), if is_changed { Filling::Own } else { content }));
             self.cache.insert(&mut self.owners, ppn, file, block);
-            self.pending.push(ppn);
+            self.name_page(ppn);
         }
         self.cache.note_read(file, window, first.saturating_add(pages));
     }
@@ -113,7 +113,7 @@ impl Kernel {
         steps.push(Step::Fill(Ppn(ppn), Filling::Own));
         self.cache.insert(&mut self.owners, ppn, file, block);
         self.cache.write(&self.owners, ppn, self.now);
-        self.pending.push(ppn);
+        self.name_page(ppn);
         Dealt::Served
     }
 
@@ -130,7 +130,7 @@ impl Kernel {
         for ppn in &ppns {
             self.push_write(*ppn, patience, steps);
         }
-        self.pending.extend(ppns);
+        ppns.into_iter().for_each(|ppn| self.name_page(ppn));
     }
 
     /// The step that writes a page's block.
@@ -147,9 +147,8 @@ impl Kernel {
             Place::Nowhere => return Dealt::Served,
             Place::OnSwap(slot) => self.memory.slots.put(slot),
             Place::Here(ppn) => {
-                let is_named = !self.memory.pool.contains(ppn);
                 self.memory.pool.remove(ppn);
-                self.let_go(ppn, is_named);
+                self.let_go(ppn);
             }
         }
         self.memory.put(page, Place::Nowhere);
@@ -160,16 +159,15 @@ impl Kernel {
     pub(super) fn delete(&mut self, file: u32) -> Dealt {
         let ppns: Vec<u32> = self.cache.pages_of(file).collect();
         for ppn in ppns {
-            let is_named = !self.cache.pool.contains(ppn) || self.cache.is_writing(ppn);
             self.cache.remove(&self.owners, ppn, file);
-            self.let_go(ppn, is_named);
+            self.let_go(ppn);
         }
         Dealt::Served
     }
 
     /// A page that belongs to nobody any more is free at once, or when the steps that name it are done.
-    fn let_go(&mut self, ppn: u32, is_named: bool) {
-        if is_named {
+    fn let_go(&mut self, ppn: u32) {
+        if self.named.get(ppn) {
             self.owners.set(ppn, Owner::Leaving);
         } else {
             self.put_free(ppn, Holds::Unknown);

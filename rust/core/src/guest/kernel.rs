@@ -5,6 +5,7 @@ use super::boot::Boot;
 use super::cache::Cache;
 use super::driver::Driver;
 use super::free_list::{FreeList, Holds};
+use super::marks::Marks;
 use super::owners::{Owner, Owners, block_word};
 use crate::balloon::{Dealt, Given, GuestOs, GuestPages, Wait};
 use crate::config::GuestConfig;
@@ -48,6 +49,8 @@ pub struct Kernel {
     pub(super) cache: Cache,
     /// Pages of which more is to be said once the steps that name them are done.
     pub(super) pending: Vec<u32>,
+    /// Which these are.
+    pub(super) named: Marks,
     pub(super) driver: Driver,
     pub(super) boot: Boot,
     /// The second that it is in.
@@ -72,6 +75,7 @@ impl Kernel {
             memory: Anonymous::new(config.replacement, pages, config.swap_pages.unwrap_or(pages)),
             cache: Cache::new(config.replacement, pages),
             pending: vec![],
+            named: Marks::clear(pages),
             driver: Driver::default(),
             boot: Boot::default(),
             now: 0,
@@ -177,6 +181,12 @@ impl Kernel {
         }
     }
 
+    /// A step names a page: until that is settled nobody else has it.
+    pub(super) fn name_page(&mut self, ppn: u32) {
+        self.pending.push(ppn);
+        self.named.set(ppn);
+    }
+
     /// A page is free at once.
     pub(super) fn put_free(&mut self, ppn: u32, holds: Holds) {
         self.owners.set(ppn, Owner::Free);
@@ -240,6 +250,7 @@ impl GuestOs for Kernel {
 
     fn settle(&mut self) {
         for ppn in std::mem::take(&mut self.pending) {
+            self.named.take(ppn);
             self.settle_page(ppn);
         }
     }

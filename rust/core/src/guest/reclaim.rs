@@ -9,7 +9,6 @@
 //! many as are wanted; dirty ones that are passed over get another round.
 
 use super::anonymous::Place;
-use super::cache::Cache;
 use super::fault::swap_position;
 use super::free_list::Holds;
 use super::kernel::Kernel;
@@ -76,7 +75,7 @@ impl Kernel {
                 break;
             }
             let Some(ppn) = self.cache.pool.evict() else { break };
-            if self.cache.is_dirty(ppn) {
+            if self.cache.is_dirty(ppn) || self.named.get(ppn) {
                 aside.push(ppn);
                 continue;
             }
@@ -110,13 +109,13 @@ impl Kernel {
                 break;
             }
             let Some(ppn) = self.cache.pool.evict() else { break };
-            match condition(&self.cache, ppn) {
+            match self.condition(ppn) {
                 Condition::Clean => {
                     self.drop_block(ppn, job.fate);
                     dropped += 1;
                 }
                 Condition::Dirty => victims.push(ppn),
-                Condition::Writing => aside.push(ppn),
+                Condition::Named => aside.push(ppn),
             }
         }
         aside.into_iter().for_each(|ppn| self.cache.pool.insert(ppn));
@@ -149,22 +148,23 @@ impl Kernel {
     fn leave(&mut self, ppn: u32, fate: Fate) {
         let owner = if fate == Fate::Free { Owner::Leaving } else { Owner::Promised };
         self.owners.set(ppn, owner);
-        self.pending.push(ppn);
+        self.name_page(ppn);
+    }
+
+    fn condition(&self, ppn: u32) -> Condition {
+        if self.named.get(ppn) {
+            Condition::Named
+        } else if self.cache.is_dirty(ppn) {
+            Condition::Dirty
+        } else {
+            Condition::Clean
+        }
     }
 }
 
 enum Condition {
     Clean,
     Dirty,
-    Writing,
-}
-
-fn condition(cache: &Cache, ppn: u32) -> Condition {
-    if cache.is_writing(ppn) {
-        Condition::Writing
-    } else if cache.is_dirty(ppn) {
-        Condition::Dirty
-    } else {
-        Condition::Clean
-    }
+    /// By a step that is not settled.
+    Named,
 }

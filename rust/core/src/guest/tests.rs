@@ -262,6 +262,8 @@ fn audit_page(kernel: &Kernel, ppn: u32, owner: Owner, pending: &HashSet<u32>) -
         _ => (false, false),
     };
     assert_eq!(in_pool, expected, "page {ppn} of {owner:?} in the pools");
+    let is_idle = matches!(owner, Owner::Free | Owner::Balloon | Owner::Kept);
+    assert!(!(is_idle && is_pending), "page {ppn} of {owner:?} is named by a step");
     match owner {
         Owner::Free => "free",
         Owner::Kernel => "kernel",
@@ -276,6 +278,13 @@ fn audit_page(kernel: &Kernel, ppn: u32, owner: Owner, pending: &HashSet<u32>) -
     }
 }
 
+/// When the steps of a long reference are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    Before,
+    After,
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Refer(Wish),
@@ -284,8 +293,10 @@ enum Act {
     FreeOthers(u32),
     Reset,
     Pass(u64),
-    /// Faults whose steps are only done after the next act.
-    Later(Wish),
+    /// A reference during which others come, before its steps are done or before they are settled.
+    Long(Wish, Vec<Act>, Done),
+    /// Others of the same page or file: giving it back, or writing to it.
+    Same(Access),
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -303,16 +314,30 @@ fn wish() -> impl Strategy<Value = Wish> {
     ]
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn driver_act() -> impl Strategy<Value = Act> {
     let wait = prop_oneof![Just(Wait::Never), Just(Wait::MaySleep)];
     prop_oneof![
-        60 => wish().prop_map(Act::Refer),
         6 => (prop_oneof![0u32..40, Just(u32::MAX)], wait).prop_map(|(most, wait)| Act::Allocate(most, wait)),
         4 => (0u32..40).prop_map(Act::Free),
         1 => any::<u32>().prop_map(Act::FreeOthers),
         1 => Just(Act::Reset),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let access = prop_oneof![Just(Access::Read), Just(Access::Write)];
+    let meanwhile = prop_oneof![
+        4 => driver_act(),
+        2 => wish().prop_map(Act::Refer),
+        2 => access.prop_map(Act::Same),
+    ];
+    let done = prop_oneof![Just(Done::Before), Just(Done::After)];
+    let long = (wish(), prop::collection::vec(meanwhile, 1..4), done);
+    prop_oneof![
+        60 => wish().prop_map(Act::Refer),
+        12 => driver_act(),
         5 => prop_oneof![Just(0), Just(SECOND_NS / 2), Just(u64::MAX)].prop_map(Act::Pass),
-        4 => wish().prop_map(Act::Later),
+        15 => long.prop_map(|(wish, acts, done)| Act::Long(wish, acts, done)),
     ]
 }
 
@@ -347,30 +372,75 @@ impl World {
             }
             Act::Reset => self.reset(),
             Act::Pass(idle_ns) => _ = self.pass(idle_ns),
-            Act::Later(_) => unreachable!("dealt with by the caller"),
+            Act::Long(wish, ref acts, done) => self.long(wish, acts, done),
+            Act::Same(_) => unreachable!("only while a long one lasts"),
         }
     }
 
-    /// The steps of a fault are done after what the driver does next.
-    fn later(&mut self, wish: Wish, next: Option<&Act>) {
+    /// A reference that takes so long that others come meanwhile.
+    fn long(&mut self, wish: Wish, meanwhile: &[Act], done: Done) {
         let (one, mut steps) = (Ref::new(wish), vec![]);
         if self.kernel.translate(&[one], &mut vec![]) == 1 {
             return;
         }
         let dealt = self.kernel.fault(one, &mut self.random, &mut steps);
+        if dealt == Dealt::Served && one.memory_page().is_none() {
+            self.see_given_back(wish);
+        }
         self.audit();
-        if let Some(act @ (Act::Allocate(..) | Act::Free(_) | Act::FreeOthers(_) | Act::Reset)) = next {
-            self.act(act);
+        if done == Done::Before {
+            self.perform(&steps);
+        }
+        for act in meanwhile {
+            match (act, wish) {
+                (Act::Refer(other), _) => self.short(*other),
+                (Act::Same(Access::Read), Wish::Memory { page, .. }) => self.short(Wish::Free { page }),
+                (Act::Same(Access::Read), Wish::Block { file, .. } | Wish::Flush { file }) => {
+                    self.short(Wish::Delete { file });
+                }
+                (Act::Same(access), Wish::Flush { file }) => {
+                    (0..60).for_each(|block| self.short(Wish::Block { file, block, access: *access }));
+                }
+                (Act::Same(_), _) => {}
+                (act, _) => self.act(act),
+            }
             self.audit();
         }
-        self.perform(&steps);
-        self.kernel.settle();
-        match wish {
-            Wish::Memory { .. } | Wish::Block { .. } => _ = self.refer(one),
-            _ => assert_eq!(dealt, Dealt::Served),
+        if done == Done::After {
+            self.perform(&steps);
         }
+        self.kernel.settle();
+        if let Wish::Memory { .. } | Wish::Block { .. } = wish {
+            self.refer(one);
+        }
+    }
+
+    /// A reference that takes no steps; others, and those of pages that are still to be filled, have to wait.
+    fn short(&mut self, wish: Wish) {
+        let (one, mut touches) = (Ref::new(wish), vec![]);
+        match wish {
+            Wish::Free { .. } | Wish::Delete { .. } | Wish::Look { .. } => {
+                self.kernel.fault(one, &mut self.random, &mut vec![]);
+                self.see_given_back(wish);
+            }
+            Wish::Flush { .. } => {}
+            Wish::Memory { .. } | Wish::Block { .. } => {
+                let kernel = &mut self.kernel;
+                let ppn = match wish {
+                    Wish::Block { file, block, .. } => kernel.cache.find(&kernel.owners, file, block),
+                    _ => kernel.memory.find(one.memory_page().unwrap_or(0)),
+                };
+                if kernel.memory.pool.contains(ppn) || kernel.cache.pool.contains(ppn) {
+                    assert_eq!(kernel.translate(&[one], &mut touches), 1);
+                    self.see(one, Some(touches[0].ppn()));
+                }
+            }
+        }
+    }
+
+    fn see_given_back(&mut self, wish: Wish) {
         if let Wish::Free { .. } | Wish::Delete { .. } = wish {
-            self.see(one, None);
+            self.see(Ref::new(wish), None);
         }
     }
 }
@@ -384,12 +454,8 @@ proptest! {
         acts in prop::collection::vec(act(), 1..300),
     ) {
         let mut world = World::new(&config, pages);
-        let mut acts = acts.iter().peekable();
-        while let Some(act) = acts.next() {
-            match act {
-                Act::Later(wish) => world.later(*wish, acts.peek().copied()),
-                act => world.act(act),
-            }
+        for act in &acts {
+            world.act(act);
             world.audit();
         }
     }

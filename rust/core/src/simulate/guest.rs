@@ -7,7 +7,7 @@ use super::{GuestReport, STRETCH, World};
 use crate::balloon::Dealt;
 use crate::error::Error;
 use crate::host::Host;
-use crate::reference::{Step, Touch};
+use crate::reference::{Ref, Step, Touch, Wish};
 use crate::types::VmId;
 use crate::workload::Then;
 
@@ -109,6 +109,7 @@ impl Guest {
         process.workload.next(own_ns, &mut process.batch)?;
         // What was begun in a batch of another form ends with it.
         process.finish_batch();
+        process.note_memory();
         let goes_on = match process.batch.then {
             Then::Next => !process.batch.refs.is_empty(),
             Then::SleepUntil { ns } => !process.batch.refs.is_empty() || ns > own_ns,
@@ -157,12 +158,24 @@ impl Guest {
         match os.fault(reference, random, &mut self.pending) {
             // One that names no page is through when the steps are.
             Dealt::Served => self.pending_serves = !reference.is_access(),
-            Dealt::Killed => process.end(Fate::Killed),
+            Dealt::Killed => {
+                process.end(Fate::Killed);
+                self.free_memory(number, world.host);
+            }
         }
+        let process = &mut self.processes[number];
         process.compute(world.costs.fault_ns);
         self.pending_for = Some(number);
         if self.pending.is_empty() {
             self.settle(world);
+        }
+    }
+
+    /// Gives back the memory of a process that was killed. Threads that have it in common lose it too.
+    fn free_memory(&mut self, number: usize, host: &mut Host) {
+        let (os, random) = host.guest_os(self.vm);
+        for page in self.processes[number].memory() {
+            os.fault(Ref::new(Wish::Free { page }), random, &mut self.pending);
         }
     }
 }

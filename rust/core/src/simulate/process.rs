@@ -1,5 +1,7 @@
 //! A process of a guest: where it is in its batch, and what time it is for it.
 
+use std::ops::Range;
+
 use super::disk::Disk;
 use super::latency::Latencies;
 use super::pressure::{Off, TimeLine};
@@ -31,6 +33,8 @@ pub(super) struct Process {
     pub batch: Batch,
     /// References of the batch that are served.
     pub at: usize,
+    /// Pages of memory that it has named: all of them are from here to there.
+    memory: Range<u32>,
     /// Operations of a batch with `Ops::Ends` that are through.
     ended: usize,
     /// References of an unfinished operation that are served.
@@ -62,6 +66,7 @@ impl Process {
             fate: Fate::Lives,
             batch: Batch::default(),
             at: 0,
+            memory: 0..0,
             ended: 0,
             begun: 0,
             clock_ns: start_ns,
@@ -111,6 +116,22 @@ impl Process {
         (self.at, self.ended) = (0, 0);
         self.batch.clear();
         &mut self.batch
+    }
+
+    /// Takes note of the memory that its batch names.
+    pub fn note_memory(&mut self) {
+        let pages = || self.batch.refs.iter().filter_map(|one| one.memory_page());
+        let (Some(from), Some(last)) = (pages().min(), pages().max()) else { return };
+        let to = last.saturating_add(1);
+        self.memory = match self.memory.is_empty() {
+            true => from..to,
+            false => self.memory.start.min(from)..self.memory.end.max(to),
+        };
+    }
+
+    /// The memory that it has named so far.
+    pub fn memory(&self) -> Range<u32> {
+        self.memory.clone()
     }
 
     /// Uses the processor.

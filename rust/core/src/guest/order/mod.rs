@@ -11,8 +11,8 @@
 //! | [`Replacement::Clock`] | sets the page's bit | the first page from the hand on whose bit is clear | and 1 bit |
 //! | [`Replacement::TwoList`] | sets the bit of a page, or moves it to the active list | the last page of the inactive list | and 2 bits |
 //!
-//! Memory is made real as frames are used. Neighbours: `links` has the lists that all three are made of, `bits`
-//! the reference bits.
+//! Memory is made real as frames are used. Inside, `links` has the rings that all three are made of, `bits` the
+//! reference bits.
 
 mod bits;
 mod clock;
