@@ -61,6 +61,10 @@ class Scale:
     census_holes: int
     replay_pages: int
     replay_references: int
+    guest_sizes: tuple[int, ...]
+    guest_references: int
+    idle_guests: int
+    idle_seconds: int
 
 
 _MIB = 2**20 // PAGE_BYTES
@@ -86,6 +90,10 @@ _SCALES = {
         census_holes=256 * _MIB,
         replay_pages=20_000,
         replay_references=100_000,
+        guest_sizes=(64 * _MIB,),
+        guest_references=2**16,
+        idle_guests=5,
+        idle_seconds=120,
     ),
     "full": Scale(
         name="full",
@@ -106,6 +114,10 @@ _SCALES = {
         census_holes=64 * _GIB,
         replay_pages=4_000_000,
         replay_references=10_000_000,
+        guest_sizes=(_GIB, 16 * _GIB),
+        guest_references=2**22,
+        idle_guests=100,
+        idle_seconds=86_400,
     ),
 }
 

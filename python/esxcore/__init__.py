@@ -73,7 +73,16 @@ if TYPE_CHECKING:
     from esxcore.workload import ActivityRecord as ActivityRecord
     from esxcore.workload import Batch as Batch
     from esxcore.workload import PacedWorkload as PacedWorkload
+    from esxcore.workload import Program as Program
     from esxcore.workload import Workload as Workload
+    from esxcore.workload import dbench as dbench
+    from esxcore.workload import files as files
+    from esxcore.workload import idle as idle
+    from esxcore.workload import phases as phases
+    from esxcore.workload import replay as replay
+    from esxcore.workload import scan as scan
+    from esxcore.workload import toucher as toucher
+    from esxcore.workload import zipf as zipf
 
 _HOMES = {
     "_core": ("__version__",),
@@ -138,7 +147,16 @@ _HOMES = {
         "ActivityRecord",
         "Batch",
         "PacedWorkload",
+        "Program",
         "Workload",
+        "dbench",
+        "files",
+        "idle",
+        "phases",
+        "replay",
+        "scan",
+        "toucher",
+        "zipf",
     ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

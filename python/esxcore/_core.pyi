@@ -11,8 +11,10 @@ __all__ = [
     "MAX_SAMPLE_PAGES",
     "PAGE_SIZE",
     "PAGE_STATES",
+    "ActivityRecord",
     "Contents",
     "Host",
+    "Load",
     "PageSource",
     "PageTrace",
     "Policy",
@@ -21,7 +23,9 @@ __all__ = [
     "__version__",
     "apportion",
     "builtin_policies",
+    "builtin_workloads",
     "cost_presets",
+    "find_load",
     "image_formats",
     "min_funding_targets",
     "paper_parameters",
@@ -41,6 +45,10 @@ PAGE_STATES: list[str]
 _Ppns: TypeAlias = NDArray[np.uint32] | NDArray[np.int64]
 
 def image_formats() -> list[str]: ...
+def builtin_workloads() -> list[
+    tuple[str, str, list[tuple[str, str, list[str], Any, bool, str]]]
+]: ...
+def find_load() -> Path | None: ...
 def cost_presets() -> list[tuple[str, list[tuple[str, int]]]]: ...
 def min_funding_targets(
     *,
@@ -191,7 +199,21 @@ class Host:
     def frames(self) -> dict[str, NDArray[Any]]: ...
 
 @final
-class Workload: ...
+class Workload:
+    def __new__(cls, kind: str, given: list[tuple[str, Any]]) -> Workload: ...
+
+@final
+class ActivityRecord:
+    def __new__(
+        cls, pages: int, read: NDArray[np.uint8], write: NDArray[np.uint8]
+    ) -> ActivityRecord: ...
+
+@final
+class Load:
+    @staticmethod
+    def read(path: Path) -> Load: ...
+    @property
+    def operations(self) -> int: ...
 
 @final
 class Simulation:
@@ -201,6 +223,7 @@ class Simulation:
         host: Host,
         vm: str | tuple[int, str],
         workload: Workload | tuple[str, Callable[[int], Any]],
+        number: int,
         writes: tuple[str, int],
         delay_ns: int,
     ) -> None: ...

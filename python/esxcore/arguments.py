@@ -41,6 +41,8 @@ _NOTHING = re.compile(r"\s*0+(\.0+)?\s*(KiB|MiB|GiB|TiB)\s*")
 MEMINFO = Path("/proc/meminfo")
 _LONGEST_NAME = 255
 _LONGEST_PERIOD = 2**31
+_WINDOWS_DRIVER_S = 5
+"""After boot, when a Windows guest loads its balloon driver."""
 _TOKENS = "0 to 2**63 - 1"
 _DEFAULT_RATES: Mapping[str, int] = {
     name: int(value)
@@ -273,24 +275,29 @@ def page_count(value: object, what: str) -> int:
     return number
 
 
-def driver_settings(driver: BalloonDriver) -> tuple[int | None, int, int, int | None]:
-    """A balloon driver as the core takes it."""
+def driver_settings(
+    driver: BalloonDriver, guest: Mapping[str, Any]
+) -> tuple[int | None, int, int, int | None]:
+    """A balloon driver in a guest, whose settings are checked, as the core takes it."""
     if not isinstance(driver, BalloonDriver):
         raise ArgumentTypeError(f"driver: {driver!r}; expected a BalloonDriver")
     most = 2**32 - 1
-    rate, limit = driver.max_rate, driver.limit
+    rate, limit, start = driver.max_rate, driver.limit, driver.start
+    if isinstance(start, str) and start == "guest":
+        boot = guest["boot_s"]
+        start = {"linux": boot // 2, "windows": boot + _WINDOWS_DRIVER_S}.get(guest["kind"], 0)
     return (
-        None if driver.start is None else _moment(driver.start, "driver start"),
+        None if start is None else moment(start, "driver start"),
         most if rate is None else in_range(rate, "driver max_rate", 0, most),
         most if limit is None else page_count(limit, "driver limit"),
-        None if driver.stuck_at is None else _moment(driver.stuck_at, "driver stuck_at"),
+        None if driver.stuck_at is None else moment(driver.stuck_at, "driver stuck_at"),
     )
 
 
 def guest_settings(guest: object) -> dict[str, Any]:
     """A guest's operating system as the core takes it; a text is a kind with its defaults."""
     if isinstance(guest, str):
-        guest = Guest(kind=guest)  # type: ignore[arg-type]  (checked below)
+        guest = Guest(kind=guest)  # type: ignore[arg-type]
     if not isinstance(guest, Guest):
         raise ArgumentTypeError(f"guest: {guest!r}; expected the name of a kind, or a Guest")
     if guest.image is not None and not isinstance(guest.image, str):
@@ -303,13 +310,13 @@ def guest_settings(guest: object) -> dict[str, Any]:
         "kernel_pages": page_count(guest.kernel, "guest kernel"),
         "metadata_bytes": in_range(guest.metadata_bytes, "guest metadata_bytes", 0, PAGE_SIZE),
         "boot_pages": page_count(guest.boot, "guest boot"),
-        "boot_s": _moment(guest.boot_time, "guest boot_time"),
-        "dirty_expire_s": _moment(guest.dirty_expire, "guest dirty_expire"),
+        "boot_s": moment(guest.boot_time, "guest boot_time"),
+        "dirty_expire_s": moment(guest.dirty_expire, "guest dirty_expire"),
         "zero_rate": in_range(guest.zero_rate, "guest zero_rate", 0, 2**32 - 1),
     }
 
 
-def _moment(value: object, what: str) -> int:
+def moment(value: object, what: str) -> int:
     """Seconds after power-on, 0 included."""
     if isinstance(value, str):
         seconds = parse_duration(value, what)

@@ -22,7 +22,7 @@ MAX_PAGES: int = _core.MAX_PAGES
 """Most pages a host or a virtual machine can have: page numbers are 32 bits wide."""
 
 _SIZE_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_DURATION_UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
 _SMALL_PAGES = 4 * 2**20 // PAGE_SIZE
 
@@ -80,7 +80,7 @@ def parse_size_text(text: str, what: str = "size") -> int:
 
 
 def parse_duration(text: str, what: str = "duration") -> float:
-    """Seconds in a duration written with its unit, such as ``"5min"`` (ms, s, min, h).
+    """Seconds in a duration written with its unit, such as ``"5min"`` (us, ms, s, min, h).
 
     Raises
     ------

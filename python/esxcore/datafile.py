@@ -154,7 +154,9 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator[ArrayFile]:
     import numpy as np
 
     path = Path(path)
-    with _opened(path) as stream:  # opened here, as NumPy leaves a file that it cannot read open
+    with opened(
+        path, "an npz archive"
+    ) as stream:  # opened here, as NumPy leaves a file that it cannot read open
         try:
             archive = np.load(stream, allow_pickle=False)
         except _UNREADABLE as error:
@@ -170,17 +172,23 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator[ArrayFile]:
             yield ArrayFile(path, archive)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    """The file opened for reading; a pipe, on which that would wait for a writer, is refused."""
+def opened(path: Path, expected: str) -> IO[bytes]:
+    """The file opened for reading; a pipe, on which that would wait for a writer, is refused.
+
+    Raises
+    ------
+    DataError
+        If there is no such regular file or it cannot be opened; it says what was `expected`.
+    """
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode) or stat.S_ISDIR(mode):  # opening a folder says what is wrong
             return path.open("rb")
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; expected an npz archive") from error
+        raise DataError(f"{path}: no such file; expected {expected}") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be opened ({_reason(error)})") from error
-    raise DataError(f"{path}: not a regular file; expected an npz archive")
+    raise DataError(f"{path}: not a regular file; expected {expected}")
 
 
 def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -29,11 +29,13 @@ class Guest:
         Its kernel's code and data, whatever its size (chosen).
     metadata_bytes : int
         Bytes of tables that its kernel has for each page of "physical" memory seen at boot (chosen;
-        Linux 2.4 on IA-32 had 44 to 64 in its page table entries' descriptors alone).
+        Linux 2.4 on IA-32 had 44 to 64 in its page descriptors alone).
     boot : str or int
         What it reads of its image at boot (chosen).
     boot_time : str or int
-        How long boot takes (chosen); processes of a scenario begin after it.
+        How long boot takes (chosen); processes of a scenario begin after it. The balloon driver of
+        a Linux guest is loaded half-way through it, that of a Windows guest 5 s after it (chosen),
+        unless `BalloonDriver` says when.
     dirty_expire : str or int
         How long a block stays dirty before it is written back, as in Linux.
     zero_rate : int

@@ -56,7 +56,8 @@ class BalloonDriver:
     ----------
     start : str, int or None
         Time after power-on at which it begins to poll: a duration such as ``"2min"`` or whole
-        seconds; None if the guest has no driver.
+        seconds; ``"guest"`` for when its guest loads it (`Guest` says when); None if the guest has
+        no driver.
     max_rate : int or None
         Most pages that it moves in a poll, once a second; None for as many as its protocol allows.
     limit : str, int or None
@@ -65,7 +66,7 @@ class BalloonDriver:
         Time after power-on from which it is heard no more; None for never.
     """
 
-    start: str | int | None = 0
+    start: str | int | None = "guest"
     max_rate: int | None = None
     limit: str | int | None = None
     stuck_at: str | int | None = None

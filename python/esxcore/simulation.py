@@ -18,7 +18,8 @@ from esxcore.host import Host
 from esxcore.reports import ScanReport
 from esxcore.vm import Vm
 from esxcore.workload import core_workload
-from esxcore.workload.batches import AnyWorkload
+from esxcore.workload.processes import AnyWorkload
+from esxcore.workload.programs import Program
 
 _PERCENTILES = (500, 950, 990)
 
@@ -109,13 +110,13 @@ class Simulation:
         writes: str | tuple[str, int] = "unique",
         after: str | float = 0,
     ) -> None:
-        """Starts a process in a virtual machine.
+        """Starts a process in a virtual machine, or the processes of a `Program`.
 
         Parameters
         ----------
         vm : Vm or str
             Where.
-        workload : Workload or PacedWorkload
+        workload : Workload, PacedWorkload or Program
             What it does.
         writes : {"unique", "same"} or ("pool", n)
             What its writes store: content of its own each time; what the page holds already, which
@@ -130,9 +131,10 @@ class Simulation:
         ArgumentTypeError
             If the workload is none.
         """
-        process = core_workload(workload, "workload")
+        process, stored = core_workload(workload, "workload"), _writes(writes)
         delay_ns = _nanoseconds(after, "after")
-        self._core.start(self.host._core, self.host._ref(vm), process, _writes(writes), delay_ns)
+        for number in range(workload.processes if isinstance(workload, Program) else 1):
+            self._core.start(self.host._core, self.host._ref(vm), process, number, stored, delay_ns)
 
     def advance(self, seconds: float) -> ScanReport:
         """Lets virtual time pass for processes, and for host and guests at each whole second.

@@ -155,6 +155,18 @@ class PageTrace:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.pages, self.writes, self.runs, self._source)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both make the same references."""
+        if not isinstance(other, PageTrace):
+            return NotImplemented
+        if self is other or self._trace is other._trace:
+            return True
+        columns = ((one.pages, one.runs, one.writes) for one in (self, other))
+        return len(self) == len(other) and all(map(_are_equal, *columns))
+
+    def __hash__(self) -> int:
+        return hash((len(self), self.references, self.distinct))
+
     @property
     def source(self) -> str:
         """Where the trace came from."""
@@ -267,6 +279,12 @@ def miss_ratios(
         return PageTrace.load(source, format).miss_ratios(pages, policy)
     references, misses = _core.stream_misses(found, format, order, pages)
     return misses / references
+
+
+def _are_equal(one: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
 
 
 def _found(path: str | os.PathLike[str], format: str | None) -> Path:

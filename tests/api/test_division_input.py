@@ -101,7 +101,7 @@ POWER_ON: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"shares": "lots"}, ConfigError, "shares: 'lots'; expected one of 'low', 'normal', 'high'"),
     ({"overhead": -1}, ConfigError, "overhead: -1 pages; expected 0 to 4294967295"),
     ({"balloon_limit": NAN}, ArgumentTypeError, f"balloon_limit: nan is float; {A_SIZE}"),
-    ({"driver": None}, ArgumentTypeError, "driver: None; expected a BalloonDriver"),
+    ({"driver": 0}, ArgumentTypeError, "driver: 0; expected a BalloonDriver"),
     ({"driver": "stuck"}, ArgumentTypeError, "driver: 'stuck'; expected a BalloonDriver"),
     ({"driver": BalloonDriver(start=-1)}, ConfigError, "driver start: -1; expected 0 to"),
     ({"driver": BalloonDriver(start=0.0)}, ArgumentTypeError, "driver start: 0.0 is float;"),  # type: ignore[arg-type]

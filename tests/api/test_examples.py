@@ -57,8 +57,22 @@ def scan_rates(printed: str, folder: Path) -> None:
     assert (folder / "scan_rates.png").read_bytes().startswith(b"\x89PNG")
 
 
+def own_process(printed: str, folder: Path) -> None:
+    found = re.findall(
+        r"(\w+) +(\d+) operations, .* within ([\d.]+) ms, stalled for (\d+) s", printed
+    )
+    work = {name: (int(done), float(p99), int(stalled)) for name, done, p99, stalled in found}
+    assert (
+        work["roomy"][0] == 12 * (96 * 256 // 50 + 1) + 12
+    )  # twelve rounds, and an idle wake each
+    assert work["cramped"][0] < 0.7 * work["roomy"][0]
+    assert work["cramped"][1] > 10 * work["roomy"][1]
+    assert work["roomy"][2] == 0 < 60 < work["cramped"][2]
+
+
 SCRIPTS = {
     "own_workload.py": own_workload,
+    "own_process.py": own_process,
     "scan_order.py": scan_order,
     "scan_rates.py": scan_rates,
 }
@@ -102,6 +116,34 @@ def overcommit(result: dict[str, Any], recording: Recording) -> None:
     whole = division["host"]["resident_pages"] + 4 * 32 * 256  # with overhead
     assert whole < 900 * 256 < 4 * 256 * 256
     course_of_overcommit(recording)
+
+
+def guests(result: dict[str, Any], recording: Recording) -> None:
+    work = {row["name"]: row for row in result["work"]}
+    assert list(work) == ["web", "grows", "idle", "dumps"]
+    rate = {name: recording.ops_per_s(place) for place, name in enumerate(recording.vm_names)}
+    balloon, swapped, zero, resident = (
+        dict(zip(recording.vm_names, recording.vms[f"{what}_pages"].T, strict=True))
+        for what in ("balloon", "swapped", "zero", "allocated")
+    )
+    boot, grown, small, end = 5, 60 + 5, 150 + 5, 240  # samples, two seconds each
+    # Windows has all its memory after boot, its zero pages are shared, and little is paged out.
+    assert resident["idle"][boot] > 250 * 256
+    assert not balloon["idle"][: boot + 2].any()
+    assert zero["idle"][end] > 100 * 256
+    assert 0 < swapped["idle"].max() < 16 * 256
+    shared = {vm["name"]: vm["shared_pages"] for vm in result["vms"]}
+    assert min(shared["web"], shared["grows"]) > 20 * 256 > 5 * 256 > shared["dumps"]
+    # One that grows is slow for a moment, and others are while it is large.
+    assert rate["grows"][grown : grown + 5].min() < 0.75 * rate["grows"][grown - 8]
+    assert rate["grows"][grown + 20] > 0.8 * rate["grows"][grown - 8]
+    assert balloon["grows"][grown + 60] < 0.5 * balloon["grows"][grown - 8]
+    assert rate["web"][grown + 10 : small - 5].max() < 0.6 * rate["web"][end]
+    assert rate["web"][end] > 3200
+    assert work["web"]["stall_fraction"] > 0.1 > work["grows"]["stall_fraction"] > 0.01
+    # And who needs little does not notice.
+    assert abs(work["dumps"]["ops_per_s"] / 50_000 - 470 / 480) < 0.01
+    assert (balloon["dumps"][20:] > 50 * 256).all()
 
 
 HIGH, LOW = 0, 3
@@ -153,6 +195,7 @@ SCENARIOS = {
     "tenants.toml": tenants,
     "from_empty.toml": from_empty,
     "overcommit.toml": overcommit,
+    "guests.toml": guests,
 }
 
 

@@ -11,6 +11,8 @@ import pytest
 from esxcore.datafile import packaged
 from esxcore.errors import ConfigError, DataError, ScenarioError
 from esxcore.scenario import Scenario
+from esxcore.scenario.guests import GuestSection, WorkloadSection
+from esxcore.workload import KINDS
 
 GOOD = """
 [host]
@@ -91,7 +93,36 @@ def test_defaults_are_the_papers() -> None:
     assert scenario.run.sample_s == 1
 
 
-@pytest.mark.parametrize("text", [GOOD, packaged("fleet_a.toml").read_text()], ids=["own", "a"])
+GUESTS = """
+[host]
+memory = "1GiB"
+
+[[vms]]
+name = "web"
+max = "64MiB"
+guest = { kind = "windows", image = "nt", swap = "0MiB", boot_time = "3s", zero_rate = 5 }
+driver = { max_rate = 9 }
+workload = { kind = "toucher", sizes = [["0s", "1MiB"], ["1min", "2MiB"]], writes = { pool = 3 } }
+
+[[vms]]
+name = "db"
+max = "64MiB"
+guest = "linux"
+workload = { trace = "a.csv", refs_per_s = 50, repeat = true, processes = 2, start = "1s" }
+
+[[vms]]
+name = "own"
+max = "64MiB"
+workload = { kind = "mine:Mine", steps = [1, 2.5, { deep = true }], "odd key" = "x" }
+
+[run]
+duration = "9s"
+costs = { preset = "2002", disk_position_ns = 5000000 }
+"""
+TEXTS = [GOOD, GUESTS, packaged("fleet_a.toml").read_text()]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=["own", "guests", "a"])
 def test_what_is_written_reads_back_the_same(text: str) -> None:
     scenario = checked(text)
     again = checked(scenario.to_toml())
@@ -121,6 +152,7 @@ def test_the_packaged_scenario_is_the_default_one() -> None:
 
 SIZE = 'expected a size with its unit (KiB, MiB, GiB, TiB) in whole 4 KiB pages, such as "'
 TIME = "expected whole seconds, at most 2**31, with a unit (s, min, h), such as"
+ACTIVITY = '{ activity = "builtin:active_phases", start = "1min", offset = "20s", repeat = true }'
 MISTAKES = [
     # sizes and durations need their units
     ('memory = "1GiB"', "memory = 512", f"host.memory is 512; {SIZE}4GiB"),
@@ -139,6 +171,56 @@ MISTAKES = [
     ("memory =", "memry =", 'unknown key host.memry; did you mean "memory"? (and 1 more error)'),
     ("[sharing]", "[shareing]", 'unknown key shareing; did you mean "sharing"?'),
     ("vm_rate", "vm_rat", 'unknown key sharing.vm_rat; did you mean "vm_rate"?'),
+    ("repeat = true", "processes = 2", 'unknown key vms[1].workload.processes (VM "db"); did you'),
+    ("activity =", "what =", 'unknown key vms[1].workload.what (VM "db"); expected one of kind'),
+    (ACTIVITY, "{ }", 'vms[1].workload (VM "db"): none of them is given; expected one of kind, a'),
+    (
+        ACTIVITY,
+        '{ kind = "zipf", trace = "a.csv" }',
+        'vms[1].workload (VM "db"): kind and trace are given; expected one of kind, activity, tra',
+    ),
+    (ACTIVITY, "3", 'vms[1].workload (VM "db") is 3; expected a table like { kind = "zipf", memo'),
+    (
+        ACTIVITY,
+        '{ kind = "zipf", writes = { pool = 0 } }',
+        'vms[1].workload.writes (VM "db") is { pool = 0 }; expected "unique", "same" or a table',
+    ),
+    (
+        ACTIVITY,
+        '{ kind = "zipf", processes = 0 }',
+        'vms[1].workload.processes (VM "db") is 0; expected a whole number from 1 to 65536',
+    ),
+    (
+        ACTIVITY,
+        '{ kind = "zipf", memory = 1979-05-27 }',
+        'vms[1].workload (VM "db"): memory is datetime.date(1979, 5, 27); expected numbers, text',
+    ),
+    (
+        'salt = "tenant"',
+        'guest = "lnux"',
+        'vms[0].guest.kind (VM "web") is "lnux"; expected "default", "linux" or "windows"',
+    ),
+    (
+        'salt = "tenant"',
+        "guest = { kernal = 1 }",
+        'unknown key vms[0].guest.kernal (VM "web"); did you mean "kernel"?',
+    ),
+    (
+        'salt = "tenant"',
+        'guest = { boot_time = "fast" }',
+        f'vms[0].guest.boot_time (VM "web") is "fast"; {TIME}',
+    ),
+    (
+        'sample = "10s"',
+        'costs = "2003"',
+        'run.costs.preset is "2003"; expected "nvme" or "2002"',
+    ),
+    (
+        'sample = "10s"',
+        "costs = { disk_page_ns = -1 }",
+        "run.costs.disk_page_ns is -1; expected whole nanoseconds from 0 to 10**12",
+    ),
+    ('sample = "10s"', "costs = { disc = 1 }", "unknown key run.costs.disc; "),
     ("repeat = true", "repaet = true", 'workload.repaet (VM "db"); did you mean "repeat"?'),
     ("vm = 1", "vm = 1, zzz = 1", 'vms[1].contents.zzz (VM "db"); expected one of trace, image'),
     # missing ones say what belongs there
@@ -257,6 +339,8 @@ def test_every_key_of_the_models_is_explained_in_the_packaged_file() -> None:
     keys = {key for section in sections for key in getattr(section, "model_fields", {})}
     keys |= {"name", "max", "contents", "workload", "salt", "count"}
     keys |= {"trace", "vm", "activity", "start", "offset", "repeat"}
+    keys |= set(GuestSection.model_fields) | set(WorkloadSection.model_fields) | {"pool"}
+    keys |= {kind for kind in KINDS if kind != "replay"}
     assert {key for key in keys if key not in text} == set()
 
 

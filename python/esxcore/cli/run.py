@@ -72,8 +72,8 @@ def command(
     host, two of them at work. It prints how much memory sharing equal pages reclaimed and how near
     that came to what the contents allow, and saves recording.npz and sharing.png. Where memory is
     short and has to be divided, it also prints who should have how much and who has, and saves
-    division.png. With --tables it saves vms, host and census as tables over time, too; all but csv
-    need esxcore[arrow].
+    division.png; where guests are at work, what they got done, and throughput.png. With --tables it
+    saves vms, host and census as tables over time, too; all but csv need esxcore[arrow].
 
     Ctrl-C ends a run early and saves what was recorded until then.
 
@@ -167,7 +167,7 @@ def _save(
 ) -> dict[str, Path]:
     """Writes recording, pictures, tables and report, all or none; their paths by what they are."""
     os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
-    from esxcore.plot import draw, draw_division, png_bytes
+    from esxcore.plot import draw, draw_division, draw_throughput, png_bytes
     from esxcore.tables.recorded import TABLES
 
     described = f"{name}: {_described(recording)}"
@@ -177,6 +177,9 @@ def _save(
     if recording.is_divided:
         drawn = draw_division(recording, f"Memory divided in {described}")
         contents["division"], files["division"] = png_bytes(drawn), out / "division.png"
+    if _is_at_work(recording):
+        drawn = draw_throughput(recording, f"Guests at work in {described}")
+        contents["throughput"], files["throughput"] = png_bytes(drawn), out / "throughput.png"
     if tables:
         for part in TABLES:
             contents[part] = recording.table(part).to_bytes(tables)
@@ -228,6 +231,7 @@ def _summary(recording: Recording, name: str, files: dict[str, Path]) -> dict[st
             for row, stalled in zip(vms, recording.vms["stalled_s"][-1], strict=True)
         ],
         "division": _division(recording),
+        "work": [row._asdict() for row in recording.work()],
         "sharing": {
             "possible_pages": possible,
             "fraction": host.reclaimed_pages / possible if possible else None,
@@ -263,10 +267,12 @@ def _print_report(recording: Recording, name: str, files: dict[str, Path]) -> No
     )
     click.echo(_sharing_text(recording))
     _print_division(recording)
+    _print_work(recording)
     for line in _stalls(recording):
         click.echo(line)
+    width = max(10, *(len(kind) + 1 for kind in files))
     for kind, path in files.items():
-        click.echo(f"{kind + ':':<10} {path}")
+        click.echo(f"{kind + ':':<{width}} {path}")
 
 
 def _print_division(recording: Recording) -> None:
@@ -284,6 +290,32 @@ def _print_division(recording: Recording) -> None:
     spans = recording.state_s().items()
     told = ", ".join(f"{state} for {_time_text(seconds)}" for state, seconds in spans)
     click.echo(f"Free memory was {told}.")
+
+
+def _is_at_work(recording: Recording) -> bool:
+    """Whether there is more to tell than replays of activity, of which a second is an operation."""
+    return any(row.ops_per_s > 1 for row in recording.work())
+
+
+def _print_work(recording: Recording) -> None:
+    """What guests got done, and for how much of the time they stood."""
+    if not _is_at_work(recording):
+        return
+    click.echo()
+    print_table(
+        "What the guests got done; stalled: some process, or all that had work, waited for memory",
+        ["", "operations", "a second", "some stalled", "all stalled"],
+        [
+            [
+                row.name,
+                f"{row.operations:,}",
+                f"{row.ops_per_s:,.1f}",
+                _percent_text(row.stall_fraction),
+                _percent_text(row.full_stall_fraction),
+            ]
+            for row in recording.work()
+        ],
+    )
 
 
 def _division_cells(row: DivisionRow, is_on: bool) -> list[str]:

@@ -24,7 +24,7 @@ from esxcore.experiment.samples import Samples
 from esxcore.host import Host
 from esxcore.recording import Recording
 from esxcore.scenario import SEED_LIMIT, Scenario
-from esxcore.workload.batches import AnyWorkload, PacedWorkload, Workload
+from esxcore.workload import AnyWorkload, PacedWorkload, Program, Workload
 
 __all__ = ["Progress", "RunInterrupted", "build_host", "policy_failure", "run"]
 
@@ -161,7 +161,9 @@ def _check_workloads(workloads: Mapping[str, AnyWorkload], names: tuple[str, ...
             near = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
             raise ConfigError(f"workloads: no virtual machine {name!r}; {hint}")
-        if isinstance(workload, type) or not isinstance(workload, Workload | PacedWorkload):
+        if isinstance(workload, type) or not isinstance(
+            workload, Workload | PacedWorkload | Program
+        ):
             raise ArgumentTypeError(
                 f"workloads[{name!r}]: {type(workload).__name__} has no method batch(now) or"
                 " accesses(second)"

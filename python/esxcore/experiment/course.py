@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from esxcore.config import parse_duration
+from esxcore.costs import Costs
 from esxcore.errors import (
     ConfigError,
     NotAdmittedError,
@@ -21,6 +23,7 @@ from esxcore.errors import (
 )
 from esxcore.experiment.plans import Plan
 from esxcore.experiment.policies import blame, make_policy
+from esxcore.guest import Guest as OperatingSystem
 from esxcore.host import Host
 from esxcore.images import contents_reader
 from esxcore.policy import Policy
@@ -33,17 +36,18 @@ from esxcore.scenario import (
     VmSection,
     is_nothing,
 )
+from esxcore.scenario.guests import GuestSection
 from esxcore.scenario_text import abridged
 from esxcore.simulation import Simulation, WorkReport
 from esxcore.vm import Vm
-from esxcore.workload.batches import AnyWorkload
+from esxcore.workload.processes import AnyWorkload
 
 
 @dataclass
 class Guest:
     """A virtual machine of the scenario, what runs in it, and its handle while it is powered on."""
 
-    workload: AnyWorkload | None
+    workloads: list[AnyWorkload]
     vm: Vm | None = None
     report: WorkReport | None = None
 
@@ -83,11 +87,11 @@ class Course:
         with _fields_named(scenario):
             self.host = _host(scenario, seed, policy)
         run = scenario.run
-        self.simulation = Simulation(self.host, processors=run.processors, costs=run.costs)
+        self.simulation = Simulation(self.host, processors=run.processors, costs=_costs(scenario))
         self._plans = plans
         self._contents_of = contents_reader([plan.source for plan in plans], scenario.host.content)
         self.guests = {
-            name: Guest(workloads.get(name, plan.activity))
+            name: Guest(_workloads(plan, workloads.get(name)))
             for plan in plans
             for name in plan.section.names()
         }
@@ -140,13 +144,26 @@ class Course:
                 guest.vm = self.host.power_on(
                     name, max=section.max, contents=contents, **_settings(section)
                 )
-                if guest.workload is not None:
-                    self.simulation.start(guest.vm, guest.workload)
+                self._start(guest, plan)
             except (NotAdmittedError, OutOfMachineMemoryError, RealMemoryError) as error:
                 raise _no_room(self._scenario, position, name, error) from error
             except ConfigError as error:
                 problem = f"vms[{position}] (VM {abridged(name)}): {error}"
                 raise self._scenario.refusal(problem) from error
+
+    def _start(self, guest: Guest, plan: Plan) -> None:
+        """Starts what is done in a guest, once it has booted unless the scenario says when."""
+        if guest.vm is None:
+            return
+        after = plan.workload.start_s if plan.workload else None
+        writes = plan.workload.writes if plan.workload else "unique"
+        for workload in guest.workloads:
+            self.simulation.start(
+                guest.vm,
+                workload,
+                writes=writes,
+                after=_boot_s(plan.section) if after is None else after,
+            )
 
     def _change(self, position: int) -> None:
         """Does what an event says; one about the policy has had it made before the run."""
@@ -204,6 +221,11 @@ def _fields_named(scenario: Scenario) -> Iterator[None]:
         raise scenario.refusal(_field_of(str(error))) from error
 
 
+def _costs(scenario: Scenario) -> Costs:
+    costs = scenario.run.costs
+    return replace(Costs.preset(costs.preset), **costs.changes)
+
+
 def _field_of(refusal: str) -> str:
     """What the host says of one of its settings, said of the scenario's field."""
     setting = refusal.partition(" ")[0].rstrip(":")
@@ -219,17 +241,41 @@ def _said(error: ConfigError) -> str:
 
 def _settings(section: VmSection) -> dict[str, Any]:
     """What `Host.power_on` takes beyond size and contents; what is not given is left out."""
-    keys = ("min", "shares", "balloon_limit", "overhead", "salt", "guest")
-    given = {key: _in_pages(value) for key in keys if (value := getattr(section, key)) is not None}
+    keys = ("min", "shares", "balloon_limit", "overhead", "salt")
+    said = {key: getattr(section, key) for key in keys}
+    given: dict[str, Any] = {
+        key: _in_pages(value) for key, value in said.items() if value is not None
+    }
     driver = section.driver
     if driver is not None:
         given["driver"] = BalloonDriver(
-            start=None if driver.start == NEVER else driver.start,
+            start=None if driver.start == NEVER else driver.start or "guest",
             max_rate=driver.max_rate,
             limit=_in_pages(driver.limit),
             stuck_at=driver.stuck_at,
         )
+    if section.guest is not None:
+        given["guest"] = _guest(section.guest)
     return given
+
+
+def _guest(section: GuestSection) -> OperatingSystem:
+    said = section.model_dump(exclude_none=True)
+    return OperatingSystem(**{key: _in_pages(value) for key, value in said.items()})
+
+
+def _boot_s(section: VmSection) -> float:
+    """How long a guest boots; one that manages nothing of its own does not."""
+    if section.guest is None or section.guest.kind == "default":
+        return 0
+    return parse_duration(str(_guest(section.guest).boot_time))
+
+
+def _workloads(plan: Plan, own: AnyWorkload | None) -> list[AnyWorkload]:
+    """What is done in a virtual machine: its own objects, made before the run."""
+    if own is not None:
+        return [own]
+    return plan.workload.make() if plan.workload else []
 
 
 def _in_pages(value: Any) -> Any:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from esxcore.config import parse_size_text
 from esxcore.contents import ContentTrace
 from esxcore.errors import DataError
+from esxcore.experiment.workloads import Opened, opened_workload
 from esxcore.images import ImageContents, TraceContents, VmContents, open_image
 from esxcore.scenario import Scenario, VmSection
-from esxcore.workload import Activity, ActivityRecord
+from esxcore.workload import ActivityRecord
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Plan:
 
     section: VmSection
     source: VmContents | None
-    activity: Activity | None
+    workload: Opened | None
 
 
 def open_plans(scenario: Scenario) -> list[Plan]:
@@ -39,8 +40,8 @@ def open_plans(scenario: Scenario) -> list[Plan]:
             source = _source(scenario, field_name, section, trace, image)
         pages = _vm_pages(scenario, field_name, section, source)
         with _named(scenario, f"{field_name}.workload"):
-            activity = _activity(scenario, field_name, section, pages, record)
-        plans.append(Plan(section, source, activity))
+            workload = opened_workload(scenario, field_name, section, pages, record)
+        plans.append(Plan(section, source, workload))
     return plans
 
 
@@ -91,30 +92,3 @@ def _vm_pages(
             f"{field_name}.max", section.max, f"at least {given * 4}KiB, the size of its contents"
         )
     return pages
-
-
-def _activity(
-    scenario: Scenario,
-    field_name: str,
-    section: VmSection,
-    pages: int,
-    load: Callable[[str], ActivityRecord],
-) -> Activity | None:
-    """The section's workload; its record may name only pages that the virtual machine has."""
-    if section.workload is None:
-        return None
-    wanted = section.workload
-    record = load(wanted.activity)
-    if record.pages > pages:
-        raise scenario.error(
-            f"{field_name}.workload.activity",
-            wanted.activity,
-            f"a record of at most {pages} pages, the size of the VM; this one is of {record.pages}",
-        )
-    if wanted.offset_s >= record.seconds:
-        raise scenario.error(
-            f"{field_name}.workload.offset",
-            wanted.offset,
-            f"less than {record.seconds}s, the length of the record",
-        )
-    return Activity(record, wanted.start_s, wanted.offset_s, wanted.repeat)

@@ -216,7 +216,7 @@ class Host(HostDivision):
         shares: Shares = "normal",
         balloon_limit: Size | None = None,
         overhead: Size | None = None,
-        driver: BalloonDriver = BalloonDriver(),  # noqa: B008  (frozen)
+        driver: BalloonDriver | None = None,
         guest: str | Guest = "default",
         salt: str | None = None,
     ) -> Vm:
@@ -242,8 +242,9 @@ class Host(HostDivision):
         overhead : str or int, optional
             What the server itself needs for it (section 6.2): 32 MiB, and 32 MiB for each GiB of
             max beyond 512 MiB, if left out; nothing on a host that does not divide memory.
-        driver : BalloonDriver
-            The balloon driver in its guest.
+        driver : BalloonDriver, optional
+            The balloon driver in its guest; a healthy one, loaded when the guest does that (`Guest`
+            says when), if left out.
         guest : {"default", "linux", "windows"} or Guest
             Its operating system. Processes of a `Simulation` live in it, and its balloon driver
             takes its pages.
@@ -273,6 +274,7 @@ class Host(HostDivision):
             max_pages = len(pages)
         else:
             raise ConfigError(f"VM {name!r}: neither max nor contents is given; expected one")
+        system = guest_settings(guest)
         settings = {
             "min_pages": None if min is None else page_count(min, "min"),
             "shares": entitlement(shares),
@@ -280,8 +282,8 @@ class Host(HostDivision):
             "balloon_limit": None
             if balloon_limit is None
             else page_count(balloon_limit, "balloon_limit"),
-            "driver": driver_settings(driver),
-            "guest": guest_settings(guest),
+            "driver": driver_settings(BalloonDriver() if driver is None else driver, system),
+            "guest": system,
             "salt": None if salt is None else salt_name(salt),
         }
         need_real_memory(self._core.real_bytes_wanted(max_pages), f"VM {name!r}")

@@ -21,6 +21,7 @@ from esxcore.plot.style import (
     POSSIBLE,
     RECLAIMED,
     SKY,
+    add_heading,
     add_legend,
     drawable,
     new_axes,
@@ -76,7 +77,7 @@ def draw_division(recording: Recording, title: str = "Memory divided") -> Figure
                 ax.set_xlabel("")
             if column:
                 ax.set_ylabel("")
-        _add_heading(figure, title, len(recording.vm_names) - shown)
+        add_heading(figure, title, len(recording.vm_names) - shown)
         figure.legend(handles=drawn, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure
 
@@ -180,8 +181,3 @@ def _runs(values: Any) -> list[tuple[int, int]]:
     """Beginning and end, one past the last, of each stretch of equal values."""
     cuts = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
     return list(itertools.pairwise(cuts))
-
-
-def _add_heading(figure: Figure, title: str, left_out: int) -> None:
-    text = drawable(title) + (f"; {left_out} more not shown" if left_out else "")
-    figure.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold", parse_math=False)

@@ -85,3 +85,9 @@ def add_legend(ax: Axes, drawn: list[Artist], **where: Any) -> None:
     for text, artist in zip(legend.get_texts(), handles, strict=True):
         text.set_parse_math(False)
         text.set_text(drawable(str(artist.get_label())))
+
+
+def add_heading(figure: Figure, title: str, left_out: int) -> None:
+    """The heading of a figure, and how many virtual machines found no room in it."""
+    text = drawable(title) + (f"; {left_out} more not shown" if left_out else "")
+    figure.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold", parse_math=False)

@@ -27,6 +27,7 @@ from esxcore.datafile import data_path, packaged
 from esxcore.errors import ConfigError, DataError, ScenarioError
 from esxcore.scenario.division import BARE, EventSection, PolicySection, ReclaimSection
 from esxcore.scenario.fields import NEVER, Section, is_nothing
+from esxcore.scenario.guests import WorkloadSection
 from esxcore.scenario.sections import (
     SEED_LIMIT,
     HostSection,
@@ -44,6 +45,7 @@ __all__ = [
     "ReclaimSection",
     "Scenario",
     "VmSection",
+    "WorkloadSection",
     "is_nothing",
 ]
 

@@ -58,14 +58,14 @@ def _plain(value: object) -> bool:
     return isinstance(value, str | bool | int | float)
 
 
-class _Parameters(Section):
-    """A table whose keys beyond its own are parameters of a policy."""
+class Parameters(Section):
+    """A table whose keys beyond its own are parameters of a policy or a workload."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the policy is made with."""
+        """What it is made with."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
@@ -76,7 +76,7 @@ class _Parameters(Section):
         return self
 
 
-class PolicySection(_Parameters):
+class PolicySection(Parameters):
     """Who divides memory. Every key but the name is a parameter of that policy."""
 
     name: Name = Field("esx2002", description=_POLICY)
@@ -98,7 +98,7 @@ class PolicySection(_Parameters):
         return PolicySection(name=change.name or self.name, **(kept | change.parameters))
 
 
-class PolicyChange(_Parameters):
+class PolicyChange(Parameters):
     """A policy that takes over, or parameters that the one in force goes on with."""
 
     name: Name | None = Field(None, description=_POLICY)
@@ -162,7 +162,7 @@ class ReclaimSection(Section):
 class DriverSection(Section):
     """The balloon driver of a guest (paper, section 3.2); by default a healthy one."""
 
-    start: MomentOrNever = Field("0s", description=f'"never", or {MOMENT} "2min"')
+    start: MomentOrNever | None = Field(None, description=f'"never", or {MOMENT} "2min"')
     max_rate: int | None = Field(
         None, ge=1, lt=2**32, description="pages a second, a whole number from 1"
     )

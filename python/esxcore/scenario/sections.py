@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import dataclasses
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from esxcore.costs import Costs
 from esxcore.scenario.division import SHARES, DriverSection, Shares
 from esxcore.scenario.fields import (
     DATA,
@@ -20,6 +22,7 @@ from esxcore.scenario.fields import (
     SizeOrNothing,
     seconds,
 )
+from esxcore.scenario.guests import GuestSection, WorkloadSection
 from esxcore.scenario_text import RULE
 
 SEED_LIMIT = 2**128
@@ -89,25 +92,6 @@ class ContentsSection(Section):
         return self
 
 
-class WorkloadSection(Section):
-    """What a VM does: the replay of an activity record."""
-
-    activity: Name = Field(description=f'{DATA} "builtin:active_phases"')
-    start: Moment = Field("0s", description=f'{MOMENT} "90s"')
-    offset: Moment = Field("0s", description=f'{MOMENT} "20s"')
-    repeat: bool = Field(False, description="true or false")
-
-    @property
-    def start_s(self) -> int:
-        """Second of the guest's time at which the replay begins."""
-        return seconds(self.start)
-
-    @property
-    def offset_s(self) -> int:
-        """Second of the record that is played first."""
-        return seconds(self.offset)
-
-
 class VmSection(Section):
     """One virtual machine, or `count` equal ones."""
 
@@ -118,7 +102,7 @@ class VmSection(Section):
         description='a table like { trace = "builtin:fleet_a", vm = 0 } or { image = "guest.raw" }',
     )
     workload: WorkloadSection | None = Field(
-        None, description='a table like { activity = "builtin:active_phases" }'
+        None, description='a table like { kind = "zipf", memory = "200MiB" }'
     )
     salt: Name | None = Field(None, description="the name of a sharing domain in quotes, not empty")
     min: SizeOrNothing | None = Field(None, description=f'{SIZE} "128MiB"')
@@ -128,8 +112,9 @@ class VmSection(Section):
     driver: DriverSection | None = Field(
         None, description='a table like { start = "2min", max_rate = 256 }'
     )
-    guest: Literal["default", "linux", "windows"] | None = Field(
-        None, description='"default", "linux" or "windows"'
+    guest: GuestSection | None = Field(
+        None,
+        description='"default", "linux", "windows" or a table like { kind = "linux" }',
     )
     start: Moment = Field("0s", description=f'{MOMENT} "2min"')
     stop: Moment | None = Field(None, description=f'{MOMENT} "8min"')
@@ -175,13 +160,44 @@ class VmSection(Section):
         return tuple(f"{self.name}-{number}" for number in range(1, self.count + 1))
 
 
+def _cost(name: str) -> Any:
+    least = 1 if name == "access_ns" else 0
+    said = f"whole nanoseconds from {least} to 10**12"
+    return int | None, Field(None, ge=least, le=10**12, description=said)
+
+
+class _CostsPreset(Section):
+    preset: Literal["nvme", "2002"] = Field("nvme", description='"nvme" or "2002"')
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_a_word(cls, data: Any) -> Any:
+        return {"preset": data} if isinstance(data, str) else data
+
+    @property
+    def changes(self) -> dict[str, int]:
+        """What costs something else than in the preset."""
+        return self.model_dump(exclude={"preset"}, exclude_none=True)
+
+
+CostsSection = create_model(
+    "CostsSection",
+    __base__=_CostsPreset,
+    __doc__="What things cost: a preset, with some of its numbers replaced.",
+    **{field.name: _cost(field.name) for field in dataclasses.fields(Costs)},
+)
+
+
 class RunSection(Section):
     """How long to run, in virtual time, and how often to record."""
 
     duration: Duration = Field(description=f'{MOMENT} "10min"')
     sample: Duration = Field("1s", description=f'{MOMENT} "5s"')
     processors: int = Field(2, ge=1, le=2**20, description="a whole number from 1 to 2**20")
-    costs: Literal["nvme", "2002"] = Field("nvme", description='"nvme" or "2002"')
+    costs: CostsSection = Field(
+        CostsSection(),
+        description='"nvme", "2002" or a table like { preset = "2002", disk_page_ns = 100000 }',
+    )
 
     @property
     def duration_s(self) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from esxcore import _core
 from esxcore.arguments import in_range, real_number
 from esxcore.errors import ArgumentTypeError, PageRangeError, WorkloadError
 from esxcore.workload.records import Accesses
@@ -18,7 +16,7 @@ _MAX_FILES = 2**28
 _LONGEST_S = 2.0**33
 _NEXT, _ENDS = -1, -2
 
-_Packed: TypeAlias = tuple[NDArray[np.uint64], int, NDArray[np.uint32] | None, int, int]
+Packed: TypeAlias = tuple[NDArray[np.uint64], int, NDArray[np.uint32] | None, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,64 +110,7 @@ class PacedWorkload(Protocol):
         ...
 
 
-AnyWorkload: TypeAlias = Workload | PacedWorkload
-
-
-class _Paced:
-    """A paced workload as a process."""
-
-    def __init__(self, workload: PacedWorkload) -> None:
-        self._workload = workload
-        self._second = 0
-
-    def batch(self, _now: float) -> Batch:
-        """All accesses of the next second, reads before writes."""
-        reads, writes = (np.atleast_1d(column) for column in self._workload.accesses(self._second))
-        self._second += 1
-        return Batch(
-            np.concatenate([reads, writes])
-            if len(reads) and len(writes)
-            else (writes if len(writes) else reads),
-            np.arange(len(reads) + len(writes)) >= len(reads),
-            ops=max(1, len(reads) + len(writes)),
-            sleep_until=float(self._second),
-        )
-
-
-def core_workload(
-    workload: object, what: str
-) -> _core.Workload | tuple[str, Callable[[int], _Packed]]:
-    """A workload as the core asks it.
-
-    Raises
-    ------
-    ArgumentTypeError
-        If it is none.
-    """
-    if isinstance(workload, type):
-        name = workload.__name__
-        raise ArgumentTypeError(f"{what}: the class {name}; expected an instance, such as {name}()")
-    if isinstance(workload, Workload):
-        process: Workload = workload
-    elif isinstance(workload, PacedWorkload):
-        process = _Paced(workload)
-    else:
-        raise ArgumentTypeError(
-            f"{what}: {type(workload).__name__} has no method batch(now) or accesses(second)"
-        )
-    name = type(workload).__name__
-
-    def ask(now_ns: int) -> _Packed:
-        try:
-            return _packed(process.batch(now_ns / 1e9), name)
-        except Exception as error:
-            error.add_note(f"in workload {name}, {now_ns / 1e9:g} s after it began")
-            raise
-
-    return name, ask
-
-
-def _packed(batch: object, name: str) -> _Packed:
+def packed(batch: object, name: str) -> Packed:
     """A batch as the core takes it, every number checked."""
     if batch is None:
         return np.empty(0, np.uint64), 1, None, 0, _ENDS
@@ -195,7 +136,7 @@ def _packed(batch: object, name: str) -> _Packed:
     then = _NEXT
     if batch.sleep_until is not None:
         then = _nanoseconds(batch.sleep_until, name, "sleep_until")
-    return refs, each, ends, op_ns, then
+    return refs.astype(np.uint64, copy=False), each, ends, op_ns, then
 
 
 def _operations(ops: object, references: int, name: str) -> tuple[int, NDArray[np.uint32] | None]:

@@ -16,7 +16,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, prefetch};
 use crate::error::Error;
 use crate::reference::Touch;
 use crate::types::{Access, Mpn, Ppn, Pulse, Slot};
@@ -91,6 +91,9 @@ const TRACED: u64 = 1 << 5;
 const INELIGIBLE: u64 = 1 << 6;
 const LEAVING: u64 = 1 << 7;
 const PAYLOAD_SHIFT: u32 = 32;
+
+/// How far ahead touches are whose entries are asked for.
+const AHEAD: usize = 64;
 
 /// One packed entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -246,19 +249,25 @@ impl Pmap {
         clean + ppns[clean..].iter().take_while(|ppn| word(ppn) & mask == 0).count()
     }
 
-    /// How many of the touches, from the first, do not fault: [`Pmap::run_length`] of reads and writes mixed.
+    /// How many of the touches, from the first, do not fault: [`Pmap::run_length`] of reads and writes mixed. Those who
+    /// touch have other tables to go through as well, so that entries are not in the caches: they are asked for ahead.
     #[must_use]
     pub fn mixed_run(&self, touches: &[Touch]) -> usize {
         let entries = self.entries.as_slice();
-        let masks = [fault_mask(Access::Read), fault_mask(Access::Write)];
+        // The bit for writes is next to the one for reads, and shifted into its place for a write.
+        const { assert!(READS_FAULT << 1 == WRITES_FAULT) };
         let fault = |touch: &Touch| {
-            entries[touch.ppn().index()].0 & masks[usize::from(touch.access() == Access::Write)]
+            entries[touch.ppn().index()].0 >> u32::from(touch.access() == Access::Write) & READS_FAULT
         };
-        let clean = touches
-            .chunks_exact(16)
-            .take_while(|block| block.iter().fold(0, |seen, touch| seen | fault(touch)) == 0)
-            .count()
-            * 16;
+        let mut clean = 0;
+        while let Some(block) = touches.get(clean..clean + 16) {
+            let ahead = touches[touches.len().min(clean + AHEAD)..].iter().take(16);
+            ahead.for_each(|touch| prefetch(&entries[touch.ppn().index()]));
+            if block.iter().fold(0, |seen, touch| seen | fault(touch)) != 0 {
+                break;
+            }
+            clean += 16;
+        }
         clean + touches[clean..].iter().take_while(|touch| fault(touch) == 0).count()
     }
 

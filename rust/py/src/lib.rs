@@ -16,6 +16,7 @@ mod simulation;
 mod tables;
 mod trace;
 mod view;
+mod workload;
 
 use esxcore_core::config::PARAMETERS;
 use pyo3::prelude::*;
@@ -41,10 +42,13 @@ mod _core {
     use super::sampling::wilson;
 
     #[pymodule_export]
-    use super::simulation::{Simulation, Workload, cost_presets};
+    use super::simulation::{Simulation, cost_presets};
 
     #[pymodule_export]
     use super::trace::{PageTrace, replacements, stream_misses, trace_formats};
+
+    #[pymodule_export]
+    use super::workload::{ActivityRecord, Load, Workload, builtin_workloads, find_load};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,5 +1,4 @@
-//! A simulation as Python drives it, and workloads both ways: those of the core for Python, and those written in Python
-//! for the core.
+//! A simulation as Python drives it, and workloads written in Python as the core asks them.
 
 use std::sync::Mutex;
 
@@ -8,7 +7,7 @@ use esxcore_core::error::Error;
 use esxcore_core::reference::{Ref, Writes};
 use esxcore_core::share::ScanReport;
 use esxcore_core::simulate::{Latencies, Simulation as CoreSimulation, SimulationConfig};
-use esxcore_core::workload::{Batch, Ops, Then, Workload as CoreWorkload};
+use esxcore_core::workload::{Batch, Ops, Program, Then, Workload as CoreWorkload};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -18,6 +17,7 @@ use crate::errors::{busy, to_py};
 use crate::host::{Host, scan_row};
 use crate::policy::keep_raised;
 use crate::signals::Pace;
+use crate::workload::Workload;
 
 /// A simulation; see `esxcore.Simulation`.
 #[pyclass(frozen, module = "esxcore._core")]
@@ -37,7 +37,7 @@ impl Simulation {
         Ok(Self { core: Mutex::new(core) })
     }
 
-    /// Starts a process.
+    /// Starts process number `number` of a workload.
     #[expect(clippy::too_many_arguments, reason = "arguments of one process, checked and worded in Python")]
     fn start(
         &self,
@@ -45,10 +45,11 @@ impl Simulation {
         host: &Host,
         vm: VmRef,
         workload: AnyWorkload<'_>,
+        number: u32,
         writes: (&str, u32),
         delay_ns: u64,
     ) -> PyResult<()> {
-        let workload = workload.into_core();
+        let workload = workload.described();
         let writes = match writes {
             ("same", _) => Writes::Same,
             ("pool", contents) => Writes::Pool(contents),
@@ -58,6 +59,10 @@ impl Simulation {
         let simulation: &mut CoreSimulation = &mut guard;
         host.call(py, |host, _| {
             let id = find(host, &vm)?;
+            let workload: Box<dyn CoreWorkload> = match workload {
+                Described::Core(program) => program.process(number, simulation.next_stream(host, id))?,
+                Described::Foreign(foreign) => Box::new(foreign),
+            };
             simulation.start(host, id, workload, writes, delay_ns);
             Ok(())
         })
@@ -117,10 +122,6 @@ impl OpLatencies {
     }
 }
 
-/// A workload of the core.
-#[pyclass(frozen, module = "esxcore._core")]
-pub struct Workload(pub(crate) Box<dyn CoreWorkload>);
-
 /// A workload that a process is to run: one of the core, or (name, function from nanoseconds to a batch).
 #[derive(FromPyObject)]
 pub enum AnyWorkload<'py> {
@@ -130,11 +131,17 @@ pub enum AnyWorkload<'py> {
     Foreign(String, Py<PyAny>),
 }
 
+/// The same, without Python.
+enum Described {
+    Core(Program),
+    Foreign(Foreign),
+}
+
 impl AnyWorkload<'_> {
-    fn into_core(self) -> Box<dyn CoreWorkload> {
+    fn described(self) -> Described {
         match self {
-            Self::Core(workload) => workload.0.clone(),
-            Self::Foreign(name, ask) => Box::new(Foreign { name, ask }),
+            Self::Core(workload) => Described::Core(workload.program().clone()),
+            Self::Foreign(name, ask) => Described::Foreign(Foreign { name, ask }),
         }
     }
 }

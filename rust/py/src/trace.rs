@@ -115,6 +115,13 @@ impl PageTrace {
     }
 }
 
+impl PageTrace {
+    /// The trace as the core has it.
+    pub fn core(&self) -> Arc<Trace> {
+        Arc::clone(&self.0)
+    }
+}
+
 fn named(py: Python<'_>, format: Option<&str>) -> PyResult<Option<Format>> {
     format.map(str::parse::<Format>).transpose().map_err(|error| from_trace(py, &error))
 }

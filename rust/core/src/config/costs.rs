@@ -1,21 +1,5 @@
-//! What things cost in time: every number named, with its source or the word *chosen*.
-//!
-//! | number | 2002 | today | source |
-//! |---|---|---|---|
-//! | access | 100 ns | 5 ns | chosen: a reference that misses the caches now and then |
-//! | zero-fill | 8 000 ns | 800 ns | 4 KiB at 0.5 and 5 GB/s |
-//! | COW break | 14 000 ns | 1 500 ns | a fault and a copy of 4 KiB |
-//! | page hashed by the scanner | 14 000 ns | 250 ns | 4 KiB at 0.3 and 16 GB/s |
-//! | page compared | 14 000 ns | 400 ns | two pages read |
-//! | balloon page | 3 000 ns | 500 ns | chosen: an allocation in the guest and a message |
-//! | sampling fault | 2 000 ns | 700 ns | a trap into the monitor: chosen |
-//! | I/O copy of a page | 14 000 ns | 1 500 ns | as a COW break |
-//! | disk: position | 8 000 000 ns | 80 000 ns | average seek and half a turn at 10 000 rpm; a read of an NVMe drive |
-//! | disk: a page in sequence | 100 000 ns | 2 000 ns | 40 MB/s; 2 GB/s |
-//!
-//! Not modelled of paging that is blind to the guest: writes of pages that the guest had freed are made and paid for, and
-//! stale reads of pages that are overwritten at once are made and paid for; what the server's swap file loses of the
-//! order in which a guest's disk had the blocks is paid for, as every page comes back in a read of its own.
+//! What things cost in time. docs/costs.md has the source of every number, or the word *chosen*, and what of paging that is
+//! blind to the guest is paid for and what is not.
 
 /// One disk, and its queue: first come, first served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,7 +53,7 @@
 //! | room made at a time | 32 pages | Linux's `SWAP_CLUSTER_MAX` |
 //! | read-ahead | 4 pages at the second read in sequence, doubling to 32 | Linux: 128 KiB; the beginning chosen |
 //! | dirty blocks before writers wait | 40 % of memory | Linux 2.6 |
-//! | what the cache keeps while there is anonymous memory to take | an eighth of both | chosen |
+//! | what the cache keeps while there is anonymous memory to take | a sixteenth of both | chosen |
 //! | looks for each clean block | 8 | chosen |
 //! | pages written in a second for a driver that sleeps | 2048 | chosen: its own rate asleep |
 //! | what the driver never gets of reclaimable memory | the high level | chosen: a guest needs something to run in |

@@ -1,6 +1,6 @@
 //! Making room, as a real guest does: what costs nothing first.
 //!
-//! 1. Clean blocks of the cache, as long as it has more than an eighth of what it and anonymous memory have together.
+//! 1. Clean blocks of the cache, as long as it has more than a sixteenth of what it and anonymous memory have together.
 //! 2. Dirty blocks of it, written back, as far.
 //! 3. Anonymous memory, written to the guest's own swap device.
 //! 4. When that is full, or nothing anonymous is left: the last of the cache.
@@ -21,7 +21,7 @@ pub(super) const CLUSTER: u32 = 32;
 /// Cached pages looked at for each clean one that is wanted. Chosen.
 const LOOKS: u32 = 8;
 /// The cache keeps one in so many of the pages that it and anonymous memory have. Chosen.
-const CACHE_KEEPS: u32 = 8;
+const CACHE_KEEPS: u32 = 16;
 
 /// Whom room is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -723,7 +723,7 @@ fn in_batches(kind: Replacement, batch: usize, again: usize) -> (Kernel, Vec<Tou
     let mut world = World::booted(&small(GuestKind::Linux, kind), 300);
     let mut random = Seed([6; 32]).stream("references", 0);
     let one = |random: &mut Stream| {
-        let (page, access) = (random.below(200), [Access::Read, Access::Write][random.below(2) as usize]);
+        let (page, access) = (random.below(260), [Access::Read, Access::Write][random.below(2) as usize]);
         if random.below(2) == 0 { Ref::memory(page, access) } else { Ref::block(1, page, access) }
     };
     let refs: Vec<Ref> = (0..3000).map(|_| one(&mut random)).collect();

@@ -37,6 +37,7 @@ use crate::config::CostConfig;
 use crate::error::Error;
 use crate::host::Host;
 use crate::reference::Writes;
+use crate::rng::Stream;
 use crate::share::ScanReport;
 use crate::types::VmId;
 use crate::workload::Workload;
@@ -44,6 +45,8 @@ use crate::workload::Workload;
 /// Nanoseconds of a slice.
 const SLICE_NS: u64 = 10_000_000;
 const SECOND_NS: u64 = 1_000_000_000;
+/// Bits of the number of a process among those of its virtual machine, as far as randomness goes.
+const PROCESS_BITS: u32 = 32;
 /// References that are translated together.
 const STRETCH: usize = 4096;
 
@@ -154,6 +157,15 @@ impl Simulation {
         }
     }
 
+    /// The random stream of the process that is started next in a virtual machine: another one for each process of each
+    /// virtual machine of a host.
+    pub fn next_stream(&mut self, host: &Host, vm: VmId) -> Stream {
+        self.meet_guests(host);
+        let guest = self.guests.iter().find(|guest| guest.vm == vm);
+        let serial = guest.map_or(0, |guest| guest.serial << PROCESS_BITS | guest.processes.len() as u64);
+        host.config().seed.stream("workload", serial)
+    }
+
     /// What became of the processes of a virtual machine; none if it is not known.
     #[must_use]
     pub fn report(&self, vm: VmId) -> Option<GuestReport> {
@@ -256,16 +268,17 @@ impl Simulation {
         for (place, guest) in self.guests.iter().enumerate() {
             let ready = guest.processes.iter().enumerate().filter(|(_, one)| guest.runs(one, until_ns));
             let before = turns.len();
-            turns.extend(ready.map(|(number, one)| (one.clock_ns, place, number)));
-            demand += WHOLE * (turns.len() - before).min(1) as u64;
+            turns.extend(ready.map(|(number, one)| (one.clock_ns, place, number, 0)));
+            let beside = (turns.len() - before) as u64;
+            turns[before..].iter_mut().for_each(|(.., each)| *each = beside);
+            demand += WHOLE * beside.min(1);
         }
         let dilation = (demand / u64::from(self.config.processors)).max(WHOLE);
         turns.sort_unstable();
-        for (_, place, number) in &turns {
-            let guest = &mut self.guests[*place];
-            let beside = turns.iter().filter(|(_, other, _)| other == place).count() as u64;
-            guest.processes[*number].dilation = dilation * beside;
-            guest.live(*number, &mut World { host, disk: &mut self.disk, costs: &costs }, until_ns)?;
+        for (_, place, number, beside) in turns {
+            let guest = &mut self.guests[place];
+            guest.processes[number].dilation = dilation * beside;
+            guest.live(number, &mut World { host, disk: &mut self.disk, costs: &costs }, until_ns)?;
         }
         Ok(())
     }

@@ -4,12 +4,13 @@
 //! other, and is asked for the next. An operation costs processor time and what its references meet, so operations a second
 //! are a result, never an input.
 //!
-//! Rooms, one kind of process each; [`BUILTIN`] lists them. Each is made of plain settings and the random stream of that
+//! Rooms, one kind of process each; [`BUILTIN`] lists them, and `built_in` makes them by name ([`Program`]). Each is made of plain settings and the random stream of that
 //! process (`Seed::stream("workload", serial)`). Anonymous memory and files belong to the guest as a whole, so each
 //! has a `base`: its first page or file. What they have in common is in `pace` (how fast), `draw` (what chance decides), `held`
 //! (memory that is given back) and `checks` (what settings may be).
 
 mod activity;
+mod built_in;
 mod checks;
 pub mod dbench;
 mod draw;
@@ -26,6 +27,7 @@ mod zipf;
 use std::fmt::Debug;
 
 pub use activity::{Activity, ActivityConfig, ActivityRecord};
+pub use built_in::{Form, Otherwise, Parameter, Program, Value, parameters};
 pub use dbench::{Dbench, DbenchConfig, Load};
 pub use files::{Files, FilesConfig};
 pub use idle::{Idle, IdleConfig};

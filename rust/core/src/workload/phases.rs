@@ -69,7 +69,7 @@ impl PhasesConfig {
             after: AfterBurst::GivesBack,
             write_fraction: 0.25,
             op_refs: 10,
-            op_ns: 1000,
+            op_ns: 100_000,
             refs_per_s: None,
         }
     }

@@ -31,10 +31,16 @@ pub struct ReplayConfig {
 }
 
 impl ReplayConfig {
+    /// References of an operation, unless told otherwise.
+    pub const OP_REFS: u32 = 1;
+    /// Processor time of an operation, unless told otherwise: chosen.
+    pub const OP_NS: u64 = 10_000;
+
     /// The trace once, as fast as it can; each reference is an operation.
     #[must_use]
     pub fn new(trace: Arc<PageTrace>) -> Self {
-        Self { trace, base: 0, at_end: AtEnd::Ends, op_refs: 1, op_ns: 0, refs_per_s: None }
+        let (op_refs, op_ns) = (Self::OP_REFS, Self::OP_NS);
+        Self { trace, base: 0, at_end: AtEnd::Ends, op_refs, op_ns, refs_per_s: None }
     }
 
     /// Refuses settings that no replay can have.

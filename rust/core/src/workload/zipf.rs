@@ -33,7 +33,8 @@ pub struct ZipfConfig {
 }
 
 impl ZipfConfig {
-    /// Operations of ten references, a tenth of them writes, with an exponent of 0.99 as key-value benchmarks have it.
+    /// Operations of ten references and 100 µs (chosen), a tenth of them writes, with an exponent of 0.99 as key-value
+    /// benchmarks have it.
     #[must_use]
     pub fn new(pages: u32) -> Self {
         Self {
@@ -42,7 +43,7 @@ impl ZipfConfig {
             exponent: 0.99,
             write_fraction: 0.1,
             op_refs: 10,
-            op_ns: 1000,
+            op_ns: 100_000,
             refs_per_s: None,
         }
     }

@@ -26,10 +26,13 @@ pub struct DbenchConfig {
 }
 
 impl DbenchConfig {
+    /// Processor time of an operation, unless told otherwise: chosen.
+    pub const OP_NS: u64 = 20_000;
+
     /// A client whose operations take 20 µs of processor time: chosen.
     #[must_use]
     pub fn new(load: Arc<Load>, client: u32) -> Self {
-        Self { load, base: 0, client, op_ns: 20_000 }
+        Self { load, base: 0, client, op_ns: Self::OP_NS }
     }
 
     /// Refuses settings that no client can have.
