@@ -273,6 +273,27 @@ class Oracle(Known):
             served.cow_breaks += 1
         return True
 
+    def learn_transfer(self, host: Any, name: str, ppn: int, report: Any) -> None:
+        """Judges which pages one transfer moved by what ``pmap`` shows, and takes it over."""
+        maps = {name: host.pmap(name) for name in self.guests}
+        moved = []
+        for key, guest, home in list(self.entries()):
+            mpn, state = int(maps[key[0]]["mpn"][key[1]]), int(maps[key[0]]["state"][key[1]])
+            if home.mpn in (None, mpn):
+                continue
+            assert state == PRIVATE, "a shared page moved"
+            moved.append(key)
+            self.hinted.discard(key)
+            if home.published:
+                assert key == (name, ppn), "a shared page made room"
+                home.count -= 1
+                guest.homes[key[1]] = Home()
+            guest.homes[key[1]].mpn = mpn
+        down, up = report.remaps + report.private_copies, report.evictions
+        assert (down, up) in ((0, 0), (1, 0), (1, 1))
+        assert len(moved) == down + up or (report.zero_fills and len(moved) == up)
+        assert all(key == (name, ppn) for key in moved) or up
+
     # -- what time did --------------------------------------------------------------------------
 
     def pass_time(self, ticks: int) -> None:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from esxcore.reports import BalloonDriver as BalloonDriver
     from esxcore.reports import Explanation as Explanation
     from esxcore.reports import FrameKind as FrameKind
+    from esxcore.reports import IoReport as IoReport
     from esxcore.reports import PageState as PageState
     from esxcore.reports import SamplingReport as SamplingReport
     from esxcore.reports import ScanReport as ScanReport
@@ -131,6 +132,7 @@ _HOMES = {
         "BalloonDriver",
         "Explanation",
         "FrameKind",
+        "IoReport",
         "PageState",
         "SamplingReport",
         "ScanReport",

@@ -157,6 +157,7 @@ class Host:
         hash_mask: int,
         salt: str | None,
         sampling: tuple[int, int, float, float],
+        io: dict[str, Any],
         division: dict[str, Any],
         divides: bool,
     ) -> Host: ...
@@ -177,6 +178,9 @@ class Host:
     def touch(
         self, vm: str | tuple[int, str], ppns: _Ppns, write: bool
     ) -> tuple[int, str | None, int, int, int]: ...
+    def io(
+        self, vm: str | tuple[int, str], ppns: _Ppns, receive: bool
+    ) -> tuple[tuple[int, str | None, int, int, int], list[int]]: ...
     def write(
         self, vm: str | tuple[int, str], ppns: _Ppns, contents: NDArray[Any]
     ) -> tuple[int, str | None, int, int, int]: ...

@@ -47,6 +47,46 @@ class TouchReport:
 
 
 @dataclass(frozen=True, slots=True)
+class IoReport:
+    """What a batch of transfers did (paper, section 7).
+
+    Attributes
+    ----------
+    done : int
+        Transfers done, from the first; each is of one page.
+    stopped : str or None
+        Why the next one was not, as in `TouchReport`; None if all were.
+    zero_fills, cow_breaks, page_ins : int
+        What their accesses met: first touches, writes to shared pages, pages in the swap file.
+    copies : int
+        Transfers that went through a bounce buffer, since their page is not in low memory.
+    remaps : int
+        Hot pages that were moved to low memory.
+    private_copies : int
+        Hot pages that others share, of which the virtual machine got a low copy of its own.
+    evictions : int
+        Pages of any virtual machine that moved up to make room.
+    refused : int
+        Hot pages for which there was no room, each time that it was tried.
+    hits, misses : int
+        Transfers whose page the translation cache knew, and others.
+    """
+
+    done: int
+    stopped: Literal["out-of-memory", "blocked"] | None
+    zero_fills: int
+    cow_breaks: int
+    page_ins: int
+    copies: int
+    remaps: int
+    private_copies: int
+    evictions: int
+    refused: int
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True, slots=True)
 class BalloonDriver:
     """The balloon driver of a guest, described by numbers (paper, section 3.2).
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from numpy.typing import ArrayLike, NDArray
 
 from esxcore.arguments import Ppns, Shares, Size
 from esxcore.config import size_text
-from esxcore.reports import Explanation, SamplingReport, TouchReport
+from esxcore.reports import Explanation, IoReport, SamplingReport, TouchReport
 
 
 class VmHost(Protocol):
     """What a handle asks of its host; `esxcore.Host` has it."""
 
     def touch(self, vm: Vm, ppns: Ppns, write: bool = False) -> TouchReport: ...  # noqa: D102
+    def io(  # noqa: D102
+        self, vm: Vm, ppns: Ppns, direction: Literal["tx", "rx"] = "tx"
+    ) -> IoReport: ...
     def write(self, vm: Vm, ppns: Ppns, data: ArrayLike) -> TouchReport: ...  # noqa: D102
     def read(self, vm: Vm, ppns: Ppns) -> Any: ...  # noqa: D102
     def peek(self, vm: Vm, ppns: Ppns) -> Any: ...  # noqa: D102
@@ -63,6 +66,10 @@ class Vm:
     def touch(self, ppns: Ppns, write: bool = False) -> TouchReport:
         """See `Host.touch`."""
         return self.host.touch(self, ppns, write)
+
+    def io(self, ppns: Ppns, direction: Literal["tx", "rx"] = "tx") -> IoReport:
+        """See `Host.io`."""
+        return self.host.io(self, ppns, direction)
 
     def write(self, ppns: Ppns, data: ArrayLike) -> TouchReport:
         """See `Host.write`."""

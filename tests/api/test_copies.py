@@ -210,6 +210,8 @@ DTYPES = {
         "balloon_freed_pages": "i8", "balloon_target_pages": "i8", "swapped_pages": "i8",
         "leaving_pages": "i8", "blocked": "?", "stalled_s": "i8", "page_outs": "i8",
         "emergency_page_outs": "i8", "merges": "i8", "shared_before_swap_pages": "i8",
+        "io_pages": "i8", "io_copies": "i8", "io_remaps": "i8", "io_private_copies": "i8",
+        "hot_pages": "i8",
     },
 }  # fmt: skip
 
@@ -239,6 +241,8 @@ STATS = {
     "reclaimed_pages", "zero_pages", "cow_breaks", "zero_fills", "page_ins", "references",
     "hint_frames", "shared_frames", "false_matches", "stale_hints", "scanned_pages", "hashed_pages",
     "merged_pages", "ineligible_pages", "sharing_metadata_bytes", "real_bytes", "vms", "now_ns",
+    "io_pages", "io_copies", "io_remaps", "io_private_copies", "io_evictions", "io_refused",
+    "io_cache_hits", "io_cache_misses", "low_free_pages",
 }  # fmt: skip
 
 

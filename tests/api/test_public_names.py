@@ -15,8 +15,8 @@ import esxcore
 
 NAMES = {
     "PAGE_SIZE", "__version__", "paper_parameters",
-    "Host", "Vm", "BalloonDriver", "TouchReport", "ScanReport", "SamplingReport", "Explanation",
-    "PageState", "FrameKind",
+    "Host", "Vm", "BalloonDriver", "TouchReport", "IoReport", "ScanReport", "SamplingReport",
+    "Explanation", "PageState", "FrameKind",
     "Policy", "HostView", "MinFunding", "Proportional", "Equal", "Static", "Proxmox", "Squeezed",
     "min_funding_targets", "plan_samples", "sampling_error", "wilson_interval",
     "Scenario", "Recording", "build_host", "run",
@@ -31,12 +31,12 @@ NAMES = {
     "SizeWarning", "PageTrace", "miss_ratios",
 }  # fmt: skip
 HOST_MEMBERS = {
-    "power_on", "power_off", "configure", "touch", "write", "read", "peek", "scan", "advance",
+    "power_on", "power_off", "configure", "touch", "io", "write", "read", "peek", "scan", "advance",
     "fork", "audit", "state_digest", "census", "stats", "vms", "pmap", "frames", "vm", "now",
     "sampling", "policy", "set_targets", "view", "free_state", "explain", "replay", "decisions",
 }  # fmt: skip
 VM_MEMBERS = {
-    "host", "name", "max_pages", "touch", "write", "read", "peek", "pmap", "sampling",
+    "host", "name", "max_pages", "touch", "io", "write", "read", "peek", "pmap", "sampling",
     "configure", "explain", "power_off",
 }  # fmt: skip
 MEMBERS = {esxcore.Host: HOST_MEMBERS, esxcore.Vm: VM_MEMBERS}

@@ -36,6 +36,7 @@ FEW = st.sampled_from([0, 1, 2])
 PPNS = st.lists(st.integers(0, MAX_PAGES - 1), max_size=12)
 CONTENTS = st.lists(PALETTE, max_size=MAX_PAGES)
 FIRST_CONTENTS = st.lists(st.lists(PALETTE, min_size=4, max_size=8), min_size=1, max_size=3)
+SCARCE = ["coldest", "fair", "refuse"]
 BUDGETS = st.sampled_from([0, 1, 2, 5, 13, 30, 80])
 
 
@@ -50,10 +51,21 @@ class Machine(RuleBasedStateMachine):
         per_vm=st.booleans(),
         draws=st.sampled_from([False, False, False, True]),
         born=FIRST_CONTENTS,
+        reach=st.tuples(
+            st.integers(1, 64), st.sampled_from([1, 2, 3]), st.sampled_from(SCARCE), st.booleans()
+        ),
     )
     def build(
-        self, machine_pages: int, mask: int, per_vm: bool, draws: bool, born: list[list[int]]
+        self,
+        machine_pages: int,
+        mask: int,
+        per_vm: bool,
+        draws: bool,
+        born: list[list[int]],
+        reach: tuple[int, int, Any, bool],
     ) -> None:
+        low, threshold, scarce, at_once = reach
+        self.low_pages = min(low, machine_pages)
         self.exact, self.draws, self.per_vm = mask in EXACT_MASKS, draws, per_vm
         self.host = small_host(
             machine_pages,
@@ -65,6 +77,11 @@ class Machine(RuleBasedStateMachine):
             scan_host_rate=7,
             sample_pages=SAMPLE_PAGES,
             sample_period=SAMPLE_PERIOD_S,
+            low_memory=f"{4 * self.low_pages}KiB",
+            io_threshold=threshold,
+            io_decay=3,
+            io_scarce=scarce,
+            io_mode="first-use" if at_once else "remap",
         )
         self.oracle = Oracle(self.kind, machine_pages, SAMPLE_PAGES, SAMPLE_PERIOD_S)
         self.twin: esxcore.Host | None = None
@@ -99,8 +116,7 @@ class Machine(RuleBasedStateMachine):
 
     def expect(self, served: Any, answer: Any) -> None:
         """What one batch of guest accesses must have answered."""
-        if served.starved and not isinstance(answer, esxcore.TouchReport):
-            assert isinstance(answer, esxcore.OutOfMachineMemoryError)
+        if served.starved and isinstance(answer, esxcore.OutOfMachineMemoryError):
             assert (answer.done, answer.free_pages) == (served.done, 0)
             assert answer.wanted_pages >= 1
             return
@@ -203,6 +219,23 @@ class Machine(RuleBasedStateMachine):
         self.oracle.look(source, from_ppns[:1], [value.tobytes()])
         served = self.oracle.write(name, to_ppns[:1], [value.tobytes()])
         self.expect(served, self.both(lambda host: host.write(name, to_ppns[0], value)))
+
+    @precondition(lambda self: self.oracle.guests)
+    @rule(data=st.data(), receives=st.booleans())
+    def io(self, data: st.DataObject, receives: bool) -> None:
+        """Transfers, one a call: each may move pages, which is then looked at."""
+        name, ppns = self.some_ppns(data)
+        for ppn in ppns:
+            served = self.oracle.touch(name, [ppn], receives)
+            answer = self.both(lambda host: host.io(name, ppn, "rx" if receives else "tx"))  # noqa: B023
+            self.expect(served, answer)
+            assert answer.hits + answer.misses == answer.done
+            self.oracle.learn_transfer(self.host, name, ppn, answer)
+            mpn = int(self.host.pmap(name)["mpn"][ppn])
+            assert answer.copies == (answer.done and mpn >= self.low_pages)
+            left = self.host.stats()["ineligible_pages"]
+            assert left <= self.ineligible, "only pages that moved are eligible again"
+            self.ineligible = left
 
     # -- the scanner ----------------------------------------------------------------------------
 

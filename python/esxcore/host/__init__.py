@@ -13,7 +13,7 @@ every mechanism unchanged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,7 +30,6 @@ from esxcore.arguments import (
     in_range,
     need_real_memory,
     page_count,
-    real_number,
     salt_name,
     sampling_settings,
     scan_rate,
@@ -40,14 +39,16 @@ from esxcore.arguments import (
 from esxcore.config import parse_pages, size_text
 from esxcore.errors import ConfigError, HostBusyError
 from esxcore.guest import Guest
+from esxcore.host.clock import HostClock
 from esxcore.host.division import HostDivision
 from esxcore.host.tables import VmLike
+from esxcore.host.transfers import IoMode, IoScarce, io_settings
 from esxcore.policy import Policy, core_form, resolve_policy
-from esxcore.reports import BalloonDriver, ScanReport
+from esxcore.reports import BalloonDriver
 from esxcore.vm import Vm
 
 
-class Host(HostDivision):
+class Host(HostClock, HostDivision):
     """A machine that runs virtual machines.
 
     Parameters
@@ -77,6 +78,21 @@ class Host(HostDivision):
         and below 1; the slow one at least as much as the fast one.
     swap : str or int, optional
         The server's swap space (paper, section 3.3); as much as memory if left out.
+    low_memory : str or int, optional
+        Machine memory that every device reaches, from its first page on (section 7), at most all;
+        4 GiB, or all of a smaller machine, if left out.
+    io_threshold : int
+        Copies after which a page is hot, at least 1.
+    io_decay : str, int or None
+        Time after which copies and transfers of a page count half, whole seconds; None counts them
+        for ever.
+    io_mode : {"remap", "first-use", "copy", "iommu"}
+        What is done about transfers of high pages: hot pages are moved to low memory; pages are
+        moved before their first transfer; each transfer is copied; devices reach all memory.
+    io_scarce : {"coldest", "fair", "refuse"}
+        Who makes room where no low page is free: the low page with the fewest recent transfers,
+        if these are fewer than the hot page's; where all low pages are in I/O, a page of the
+        virtual machine that has most of them for its shares; or nobody.
     policy : str, object or None
         Who decides how much memory each virtual machine should have (section 5): the name of a
         policy (``"esx2002"``, the paper's; ``"proportional"``, ``"equal"``, ``"proxmox"``,
@@ -154,6 +170,11 @@ class Host(HostDivision):
         sample_slow_keep: float = 0.9,
         sample_fast_keep: float = 0.3,
         swap: Size | None = None,
+        low_memory: Size | None = None,
+        io_threshold: int = 16,
+        io_decay: Size | None = "60s",
+        io_mode: IoMode = "remap",
+        io_scarce: IoScarce = "coldest",
         policy: str | Policy | None = "esx2002",
         balance_period: Size = "15s",
         thresholds: tuple[float, float, float, float] = (0.06, 0.04, 0.02, 0.01),
@@ -200,6 +221,7 @@ class Host(HostDivision):
             sampling=sampling_settings(
                 sample_pages, sample_period, sample_slow_keep, sample_fast_keep
             ),
+            io=io_settings(memory_pages, low_memory, io_threshold, io_decay, io_mode, io_scarce),
             division=division,
             divides=policy is not None,
         )
@@ -300,55 +322,6 @@ class Host(HostDivision):
         """The virtual machine of that name; raises `UnknownVmError` if there is none."""
         number, name, max_pages = self._core.find(name)
         return Vm(self, (number, name), max_pages)
-
-    def scan(self, pages: SupportsIndex) -> ScanReport:
-        """Scans pages for sharing now (paper, section 4.3).
-
-        Every pick counts, also of a page that cannot be shared. Each cluster of up to 16 pages is
-        taken of the virtual machine that hand scans have brought least far, so that on a fresh host
-        as many picks as there are pages are one pass over each. A pass over quiet guests finds all
-        there is.
-
-        Parameters
-        ----------
-        pages : int
-            Pages to pick.
-        """
-        count = in_range(pages, "pages", 0, 2**63 - 1)
-        return ScanReport(*self._core.scan(count))
-
-    def advance(self, seconds: float) -> ScanReport:
-        """Lets virtual time pass; at each whole second every mechanism does its part.
-
-        Sampling periods end, page-outs are written, the policy is asked when it is time, balloons
-        move, page-outs begin, pages are scanned.
-
-        Parameters
-        ----------
-        seconds : float
-            How long, to the nanosecond.
-
-        Returns
-        -------
-        ScanReport
-            What the scanner did in this time. After Ctrl-C, the host is at the second it has
-            reached.
-
-        Raises
-        ------
-        PolicyError
-            If the policy's answer cannot be; what the policy itself raises comes out as it is. The
-            targets before stay in force, and time goes on from there in the next call.
-        """
-        elapsed = real_number(seconds, "seconds")
-        if not 0 <= elapsed <= 2**33:  # nor is NaN
-            raise ConfigError(f"seconds: {seconds!r}; expected a number from 0 to 2**33")
-        return ScanReport(*self._core.advance(round(elapsed * 1e9)))
-
-    @property
-    def now(self) -> float:
-        """Virtual time in seconds since the host was made."""
-        return self._core.now_ns() / 1e9
 
     def fork(self) -> Host:
         """An independent, identical copy; its virtual machines have the same names (`Host.vm`).

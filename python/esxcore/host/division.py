@@ -7,14 +7,14 @@ from typing import Any, Literal
 from esxcore.arguments import Shares, Size, entitlement, page_count, real_number
 from esxcore.config import parse_duration
 from esxcore.errors import ConfigError
-from esxcore.host.accesses import HostAccesses
 from esxcore.host.tables import VmLike
+from esxcore.host.transfers import HostTransfers
 from esxcore.policy import Policy, Static, WholeNumbers, core_form, resolve_policy
 from esxcore.reports import Explanation
 from esxcore.view import HostView
 
 
-class HostDivision(HostAccesses):
+class HostDivision(HostTransfers):
     """The part of `esxcore.Host` that divides memory (paper, sections 5 and 6)."""
 
     _policy: Policy | None

@@ -16,8 +16,9 @@ _WORDS = {
     "fraction": "fraction",
     "shares": "shares",
     "count": (
-        "backs breaks decisions drops failures faults fills frames hints ins kills matches merges "
-        "ops outs passes pops reads refaults references samples vms writes zeroed"
+        "backs breaks copies decisions drops evictions failures faults fills frames hints hits ins "
+        "kills matches merges misses ops outs passes pops reads refaults references refused remaps "
+        "samples vms writes zeroed"
     ),
     "code": "state",  # the position in `esxcore.recording.STATES`
     "flag": "blocked",  # 1 or 0

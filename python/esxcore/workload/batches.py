@@ -130,13 +130,13 @@ def packed(batch: object, name: str) -> Packed:
         is_block = files >= 0
         kinds = kinds + 2 * is_block
         refs = refs | np.where(is_block, files, 0) << 32
-    refs = refs.astype(np.uint64) | kinds.astype(np.uint64) << np.uint64(60)
+    bits = refs.view(np.uint64) | kinds.astype(np.uint64) << np.uint64(60)
     each, ends = _operations(batch.ops, len(pages), name)
     op_ns = _nanoseconds(batch.op_time, name, "op_time")
     then = _NEXT
     if batch.sleep_until is not None:
         then = _nanoseconds(batch.sleep_until, name, "sleep_until")
-    return refs.astype(np.uint64, copy=False), each, ends, op_ns, then
+    return bits, each, ends, op_ns, then
 
 
 def _operations(ops: object, references: int, name: str) -> tuple[int, NDArray[np.uint32] | None]:
@@ -166,14 +166,14 @@ def _whole(values: Any, name: str, what: str, bound: int, *, least: int = 0) -> 
 
 
 def _flags(writes: Any, references: int, name: str) -> NDArray[np.int64]:
-    """0 for reads and 1 for writes."""
+    """0 for reads and 1 for writes: one for each reference, or one for all."""
     array = np.asarray(writes)
     if array.dtype != np.bool_ or array.shape not in ((), (references,)):
         raise ArgumentTypeError(
             f"workload {name}: writes: {array.dtype} of shape {array.shape}; expected one bool, or"
             f" one for each of {references} pages"
         )
-    return np.broadcast_to(array, (references,)).astype(np.int64)
+    return array.astype(np.int64)
 
 
 def _nanoseconds(value: object, name: str, what: str) -> int:

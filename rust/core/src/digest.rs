@@ -24,7 +24,8 @@ impl Host {
         for vm in &self.vms {
             let samples = self.sampler.progress(vm.id);
             let paging = (self.balloon.progress(vm.id), self.swapper.progress(vm.id));
-            let facts = (vm, self.scanner.walk(vm.id), samples, paging, self.memory.vm(vm.id).counts);
+            let io = self.remapper.progress(vm.id);
+            let facts = (vm, self.scanner.walk(vm.id), samples, paging, io, self.memory.vm(vm.id).counts);
             state.update(format!("{facts:?}").as_bytes());
             self.vm_digest(&mut state, self.memory.vm(vm.id), vm.id, pulse)?;
         }
@@ -42,6 +43,7 @@ impl Host {
             self.scanner.totals(),
             self.memory.content().stamps_made(),
             self.memory.swapfile().cursor(),
+            self.remapper.host_progress(),
         );
         state.update(format!("{facts:?}").as_bytes());
         for words in self.memory.machine().free_words().chunks(PULSE_PAGES) {

@@ -78,6 +78,12 @@ pub enum Error {
         /// The states the transition starts from.
         expected: &'static str,
     },
+    /// A page that a device is using was to be moved or taken away.
+    #[error("page {ppn} is pinned: a device is using it")]
+    Pinned {
+        /// The page.
+        ppn: u32,
+    },
     /// A machine page that is not free was asked for.
     #[error("machine page {mpn} is not free")]
     PageNotFree {

@@ -7,7 +7,7 @@
 //! | 6 run | [`workload`]: what processes do; [`simulate`]: their course through virtual time |
 //! | 5 host | [`host`] [`touch`] [`stats`] [`census`] [`digest`]: compose the rooms below; [`reclaim`] [`admission`]: who gives and who may come; [`ledger`]: what was decided, and why |
 //! | 4 plug-ins | [`policy`]: how many pages each virtual machine should have; [`guest`]: which pages a guest gives up |
-//! | 3 mechanisms | [`share`] [`sample`] [`balloon`] [`swap`]: select pages |
+//! | 3 mechanisms | [`share`] [`sample`] [`balloon`] [`swap`] [`remap`]: select pages |
 //! | 2 transition | [`memory`] changes page state, [`audit`] proves it consistent |
 //! | 1 containers | [`content`] [`machine`] [`pmap`] [`frame_table`] [`swapfile`] [`hash`] |
 //! | 0 words | [`types`] [`mod@reference`] [`config`] [`error`] [`rng`], the structures all rooms are made of, [`arena`] [`page_set`] [`vm_table`], [`page_trace`] and [`compare`] |
@@ -53,6 +53,7 @@ pub mod pmap;
 pub mod policy;
 pub mod reclaim;
 pub mod reference;
+pub mod remap;
 pub mod rng;
 pub mod sample;
 pub mod share;

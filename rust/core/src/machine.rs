@@ -37,6 +37,18 @@ impl Machine {
         self.free.contains(mpn.0)
     }
 
+    /// The lowest free page that is not below `from`.
+    #[must_use]
+    pub fn lowest_free_from(&self, from: Mpn) -> Option<Mpn> {
+        self.free.lowest_from(from.0).map(Mpn)
+    }
+
+    /// Free pages below `end`. Cost: a bit for each of these pages.
+    #[must_use]
+    pub fn free_below(&self, end: Mpn) -> u32 {
+        self.free.count_below(end.0)
+    }
+
     /// Takes the lowest free page. Its old content is still there.
     ///
     /// # Errors

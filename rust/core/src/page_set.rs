@@ -69,6 +69,33 @@ impl PageSet {
         u32::try_from(place).ok()
     }
 
+    /// The lowest member that is not below `from`.
+    #[must_use]
+    pub fn lowest_from(&self, from: u32) -> Option<u32> {
+        let mut place = from as usize;
+        for (height, level) in self.levels.iter().enumerate() {
+            let word = level.get(place / 64)? & u64::MAX << (place % 64);
+            if word != 0 {
+                let here = place / 64 * 64 + word.trailing_zeros() as usize;
+                let below = self.levels[..height].iter().rev();
+                let found =
+                    below.fold(here, |place, level| place * 64 + level[place].trailing_zeros() as usize);
+                return u32::try_from(found).ok();
+            }
+            place = place / 64 + 1;
+        }
+        None
+    }
+
+    /// Members below `end`. Cost: one visit of each word below it.
+    #[must_use]
+    pub fn count_below(&self, end: u32) -> u32 {
+        let (whole, rest) = (end as usize / 64, end % 64);
+        let words = self.levels[0].iter().take(whole).map(|word| word.count_ones());
+        let last = self.levels[0].get(whole).map_or(0, |word| (word & ((1 << rest) - 1)).count_ones());
+        words.sum::<u32>() + last
+    }
+
     /// The highest member.
     #[must_use]
     pub fn highest(&self) -> Option<u32> {
@@ -196,6 +223,10 @@ mod tests {
                     prop_assert_eq!(set.insert_all(several) as usize, new.len());
                 }
                 prop_assert_eq!(set.lowest(), model.first().copied());
+                for from in [0, page / 2, page, page.saturating_sub(70), len, u32::MAX] {
+                    prop_assert_eq!(set.lowest_from(from), model.range(from..).next().copied());
+                    prop_assert_eq!(set.count_below(from) as usize, model.range(..from).count());
+                }
                 prop_assert_eq!(set.count() as usize, model.len());
                 prop_assert!(set.is_consistent());
             }

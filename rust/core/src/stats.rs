@@ -5,6 +5,7 @@ use crate::host::{Host, Vm};
 use crate::memory::Counts;
 use crate::pmap::State;
 use crate::reference::{GuestCounts, GuestMemory};
+use crate::remap::IoCounts;
 use crate::types::{PULSE_PAGES, Pulse, VmId};
 
 /// Whole-host numbers by name.
@@ -53,6 +54,10 @@ pub struct VmStats {
     pub active_fraction: Option<f64>,
     /// Events since power-on.
     pub counts: Counts,
+    /// What its I/O did.
+    pub io: IoCounts,
+    /// Its pages that are recently hot.
+    pub hot_pages: u32,
     /// What the guest says of its own memory; none if it says nothing.
     pub guest: Option<GuestMemory>,
     /// What the guest did for want of memory.
@@ -72,7 +77,7 @@ impl Host {
             self.memory.vms().map(|(_, vm)| u64::from(number(vm))).sum::<u64>()
         };
         let counts = self.total_counts();
-        let scans = self.scanner.totals();
+        let (scans, io) = (self.scanner.totals(), self.remapper.totals());
         vec![
             ("now_ns", self.now_ns()),
             ("vms", self.vms.len() as u64),
@@ -96,6 +101,15 @@ impl Host {
             ("shared_before_swap_pages", counts.shared_before_swap),
             ("emergency_page_outs", counts.emergency_page_outs),
             ("balloon_pops", self.balloon.totals().pops),
+            ("io_pages", io.pages),
+            ("io_copies", io.copies),
+            ("io_remaps", io.remaps),
+            ("io_private_copies", io.private_copies),
+            ("io_evictions", io.evictions),
+            ("io_refused", io.refused),
+            ("io_cache_hits", io.hits),
+            ("io_cache_misses", io.misses),
+            ("low_free_pages", u64::from(self.low_free_pages())),
             ("hint_frames", u64::from(frames.hint_frames)),
             ("shared_frames", u64::from(frames.shared_frames)),
             ("scanned_pages", scans.picked),
@@ -136,6 +150,8 @@ impl Host {
             stalled_s: vm.stalled_s,
             allocated_pages: memory.resident(),
             counts: memory.counts,
+            io: *self.remapper.counts(vm.id),
+            hot_pages: self.remapper.hot_pages(vm.id),
             guest,
             guest_counts,
             scanned_pages: walk.picked(),

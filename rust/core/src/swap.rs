@@ -208,12 +208,13 @@ impl Swapper {
         report
     }
 
-    /// Pages out these pages at once, for emergencies; those that are not resident, or come twice, count as cancelled.
+    /// Pages out these pages at once, for emergencies; those that are not resident, are pinned, or come
+    /// twice, count as cancelled.
     pub fn write_now(&mut self, memory: &mut Memory, vm: VmId, ppns: &[Ppn]) -> SwapReport {
         let mut pages = ppns.to_vec();
         pages.sort_unstable();
         pages.dedup();
-        pages.retain(|ppn| memory.entry(vm, *ppn).state().mpn().is_some());
+        pages.retain(|ppn| memory.entry(vm, *ppn).state().mpn().is_some() && !memory.is_pinned(vm, *ppn));
         let mut report = Batch::default().write(memory, vm, &pages);
         report.cancelled = (ppns.len() - pages.len()) as u64;
         self.totals.add(&report);

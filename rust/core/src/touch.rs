@@ -212,7 +212,7 @@ impl Host {
 
     /// Serves `len` references with `run`, which serves some of those from a place up to another and names the one that
     /// faults, if any.
-    fn serve(
+    pub(crate) fn serve(
         &mut self,
         vm: VmId,
         len: usize,
@@ -335,7 +335,7 @@ impl Host {
 }
 
 /// Watches nothing.
-fn go_on(_: usize, _: Fault) -> ControlFlow<()> {
+pub(crate) fn go_on(_: usize, _: Fault) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 

@@ -82,6 +82,26 @@ pub enum Access {
     Write,
 }
 
+/// Which way an I/O transfer goes (§7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// A device reads the guest's page.
+    Transmit,
+    /// A device writes to it.
+    Receive,
+}
+
+impl Direction {
+    /// What the transfer does to the page.
+    #[must_use]
+    pub fn access(self) -> Access {
+        match self {
+            Self::Transmit => Access::Read,
+            Self::Receive => Access::Write,
+        }
+    }
+}
+
 /// How a host represents what pages hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentKind {

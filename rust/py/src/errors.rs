@@ -129,6 +129,7 @@ fn class_name(error: &Error) -> &'static str {
         Error::SwapFull { .. }
         | Error::WrongState { .. }
         | Error::PageNotFree { .. }
-        | Error::Interrupted => "EsxError",
+        | Error::Interrupted
+        | Error::Pinned { .. } => "EsxError",
     }
 }

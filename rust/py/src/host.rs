@@ -6,10 +6,11 @@ use esxcore_core::config::{HashPath, HostConfig, Salt, SamplingConfig, ScanOrder
 use esxcore_core::error::Error;
 use esxcore_core::host::Host as CoreHost;
 use esxcore_core::policy::{Overcommit, Targets};
+use esxcore_core::remap::IoCounts;
 use esxcore_core::rng::Seed;
 use esxcore_core::share::ScanReport;
 use esxcore_core::touch::TouchReport;
-use esxcore_core::types::{Access, ContentKind, Ppn};
+use esxcore_core::types::{Access, ContentKind, Direction, Ppn};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -19,7 +20,7 @@ use crate::errors::to_py;
 use crate::ledger;
 use crate::policy::AnyPolicy;
 use crate::sampling::{self, SampleRow};
-use crate::settings::{Changes, Division, VmSettings};
+use crate::settings::{Changes, Division, IoSettings, VmSettings};
 use crate::signals::Pace;
 use crate::tables::{self, FrameRows, PmapRows};
 use crate::view;
@@ -38,7 +39,7 @@ impl Host {
     #[new]
     #[pyo3(signature = (
         memory_pages, *, swap_pages, tokens, seed, draws, vm_rate, host_rate, portable_hash, hash_mask, salt, sampling,
-        division, divides
+        io, division, divides
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one settings object")]
     fn new(
@@ -54,6 +55,7 @@ impl Host {
         hash_mask: u64,
         salt: Option<&str>,
         sampling: (u32, u32, f64, f64),
+        io: IoSettings,
         division: Division,
         divides: bool,
     ) -> PyResult<Self> {
@@ -68,7 +70,7 @@ impl Host {
         balance.check().map_err(|error| to_py(py, &error, 0))?; // where memory is not divided, too
         let balance = divides.then_some(balance);
         let bare = HostConfig::bare(memory_pages, content, Seed(seed));
-        let config = HostConfig { swap_pages, sharing, sampling, balance, ..bare };
+        let config = HostConfig { swap_pages, sharing, sampling, balance, remap: io.into_config(), ..bare };
         let core = CoreHost::new(config).map_err(|error| to_py(py, &error, 0))?;
         Ok(Self { core: Mutex::new(core) })
     }
@@ -184,6 +186,20 @@ impl Host {
         let report =
             self.in_chunks(py, &vm, &ppns, |host, id, from, to| host.touch(id, &ppns[from..to], access))?;
         Ok(row(&report))
+    }
+
+    /// A device transfers pages in turn; returns what their accesses met and what it took to let the device at them.
+    fn io(&self, py: Python<'_>, vm: VmRef, ppns: Ppns<'_>, receive: bool) -> PyResult<(TouchRow, [u64; 7])> {
+        let ppns = self.ppns(py, &vm, &ppns)?;
+        let direction = if receive { Direction::Receive } else { Direction::Transmit };
+        let mut io = IoCounts::default();
+        let report = self.in_chunks(py, &vm, &ppns, |host, id, from, to| {
+            let part = host.io(id, &ppns[from..to], direction)?;
+            io.add(&part.io);
+            Ok(TouchReport { done: part.done, stopped: part.stopped, counts: part.counts })
+        })?;
+        let IoCounts { copies, remaps, private_copies, evictions, refused, hits, misses, .. } = io;
+        Ok((row(&report), [copies, remaps, private_copies, evictions, refused, hits, misses]))
     }
 
     /// Writes pages in turn.

@@ -1,8 +1,8 @@
 //! Settings that come as mappings, checked and worded by the Python layer.
 
 use esxcore_core::config::{
-    AllocationConfig, BalanceConfig, BalloonConfig, BeforeSwap, DriverConfig, GuestConfig, GuestKind,
-    LedgerConfig, Replacement, SharedCharge, Shares, ThresholdConfig, VmConfig,
+    AllocationConfig, BalanceConfig, BalloonConfig, BeforeSwap, DriverConfig, GuestConfig, GuestKind, IoMode,
+    LedgerConfig, RemapConfig, Replacement, SharedCharge, Shares, ThresholdConfig, VmConfig, WhenScarce,
 };
 use esxcore_core::host::VmChanges;
 use pyo3::prelude::*;
@@ -42,6 +42,32 @@ impl Division {
             },
             swap_out_rate: self.swap_out_rate,
             ledger: LedgerConfig { records: self.ledger_records },
+        }
+    }
+}
+
+/// What devices reach, and what becomes of pages that they do not.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct IoSettings {
+    low_pages: Option<u32>,
+    threshold: u32,
+    half_life_s: Option<u32>,
+    when_scarce: String,
+    mode: String,
+}
+
+impl IoSettings {
+    /// The settings as the core takes them; names that it does not know were refused before.
+    pub fn into_config(self) -> RemapConfig {
+        let rule = WhenScarce::NAMES.iter().find(|(name, _)| *name == self.when_scarce);
+        let mode = IoMode::NAMES.iter().find(|(name, _)| *name == self.mode);
+        RemapConfig {
+            low_pages: self.low_pages,
+            threshold: self.threshold,
+            half_life_s: self.half_life_s,
+            when_scarce: rule.map_or_else(WhenScarce::default, |(_, rule)| *rule),
+            mode: mode.map_or_else(IoMode::default, |(_, mode)| *mode),
         }
     }
 }

@@ -53,6 +53,11 @@ pub fn vms<'py>(py: Python<'py>, vms: &[Vm], rows: &[VmStats]) -> PyResult<Bound
     columns.add::<i64>("page_ins", events(|row| row.counts.page_ins))?;
     columns.add::<i64>("scanned_pages", events(|row| row.scanned_pages))?;
     columns.add::<i64>("scan_passes", events(|row| row.scan_passes))?;
+    columns.add::<i64>("io_pages", events(|row| row.io.pages))?;
+    columns.add::<i64>("io_copies", events(|row| row.io.copies))?;
+    columns.add::<i64>("io_remaps", events(|row| row.io.remaps))?;
+    columns.add::<i64>("io_private_copies", events(|row| row.io.private_copies))?;
+    columns.add::<i64>("hot_pages", pages(|row| row.hot_pages))?;
     add_guests(&columns, rows)?;
     columns.add_text("salt", vms.iter().map(|vm| salt_name(&vm.salt)).collect())?;
     Ok(columns.into_dict())

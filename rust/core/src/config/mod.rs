@@ -5,11 +5,13 @@ mod balance;
 mod costs;
 mod guest;
 mod parameters;
+mod remap;
 
 pub use balance::*;
 pub use costs::*;
 pub use guest::*;
 pub use parameters::*;
+pub use remap::*;
 
 use crate::error::Error;
 use crate::rng::Seed;
@@ -145,6 +147,8 @@ pub struct HostConfig {
     pub sharing: SharingConfig,
     /// How active memory is sampled.
     pub sampling: SamplingConfig,
+    /// What devices reach, and what becomes of pages that they do not.
+    pub remap: RemapConfig,
     /// How memory is divided; none leaves it to those who come first: nothing is reserved, reclaimed or refused while
     /// a page is free.
     pub balance: Option<BalanceConfig>,
@@ -168,6 +172,7 @@ impl HostConfig {
             seed,
             sharing: SharingConfig::default(),
             sampling: SamplingConfig::default(),
+            remap: RemapConfig::default(),
         }
     }
 
@@ -185,6 +190,7 @@ impl HostConfig {
             });
         }
         self.balance.as_ref().map_or(Ok(()), BalanceConfig::check)?;
+        self.remap.check(self.machine_pages)?;
         self.sampling.check()
     }
 }

@@ -121,6 +121,8 @@ parameters! {
     EMERGENCY_PAGES: u32 = 32, "emergency_pages", "pages", "6.3", Chosen;
     /// Copies after which an I/O page is hot.
     HOT_COPIES: u32 = 16, "hot_copies", "copies", "7", Chosen;
+    /// Seconds after which copies and transfers of an I/O page count half.
+    HOT_HALF_LIFE_S: u32 = 60, "hot_half_life_s", "s", "7", Chosen;
     /// End of the memory that every device reaches.
     LOW_MEMORY_GIB: u32 = 4, "low_memory_gib", "GiB", "7", Paper;
 }

@@ -7,13 +7,14 @@ use crate::reclaim;
 use crate::types::{FreeState, Pulse};
 
 impl Host {
-    /// Checks invariants I1 to I8.
+    /// Checks invariants I1 to I8 and I11.
     ///
     /// # Errors
     ///
     /// [`Error::Invariant`] with its number, or what `pulse` returns.
     pub fn audit(&self, pulse: Pulse<'_>) -> Result<(), Error> {
         audit(&self.memory, pulse)?;
+        self.remapper.audit(&self.memory)?;
         self.vms.iter().try_for_each(|vm| self.audit_bounds(vm))?;
         self.audit_reservations()?;
         self.audit_state()

@@ -6,11 +6,13 @@
 mod audit;
 mod balance;
 mod guests;
+mod io;
 mod power;
 mod record;
 mod relief;
 mod time;
 
+pub use io::IoReport;
 pub use power::{Vm, VmChanges};
 pub(crate) use time::Time;
 
@@ -22,6 +24,7 @@ use crate::balloon::Balloon;
 use crate::config::HostConfig;
 use crate::error::Error;
 use crate::memory::{Counts, Memory};
+use crate::remap::Remapper;
 use crate::sample::{SampleReport, Sampler};
 use crate::share::{ScanReport, Scanner};
 use crate::swap::Swapper;
@@ -36,6 +39,7 @@ pub struct Host {
     pub(crate) sampler: Sampler,
     pub(crate) balloon: Balloon,
     pub(crate) swapper: Swapper,
+    pub(crate) remapper: Remapper,
     /// In power-on order.
     pub(crate) vms: Vec<Vm>,
     pub(crate) time: Time,
@@ -68,6 +72,7 @@ impl Host {
                 config.seed.clone(),
             ),
             swapper: Swapper::new(config.seed.clone()),
+            remapper: Remapper::new(config.remap.clone(), config.machine_pages),
             balance: rules.map(|rules| Balance::new(rules, config.machine_pages)).transpose()?,
             vms: vec![],
             time: Time::default(),
@@ -149,6 +154,7 @@ impl Host {
             sampler: self.sampler.clone(),
             balloon: self.balloon.clone(),
             swapper: self.swapper.clone(),
+            remapper: self.remapper.clone(),
             balance: self.balance.clone(),
             vms: self.vms.clone(),
             time: self.time.clone(),

@@ -233,6 +233,7 @@ impl Host {
         self.scanner.add_vm(id, serial, vm.max_pages);
         self.sampler.add_vm(&mut self.memory, id, serial);
         self.swapper.add_vm(id, serial);
+        self.remapper.add_vm(id);
         let about = Ballooned { serial, pages: vm.max_pages, cap: vm.balloon_limit, driver: vm.driver };
         self.balloon.add_vm(id, &about, guest);
         self.vms.push(Vm {
@@ -261,6 +262,7 @@ impl Host {
         self.scanner.remove_vm(vm);
         self.sampler.remove_vm(vm);
         self.swapper.remove_vm(vm);
+        self.remapper.remove_vm(vm);
         self.balloon.remove_vm(vm);
         self.call_for(Cause::PowerOff);
     }

@@ -3,6 +3,7 @@
 //! | in this order | what |
 //! |---|---|
 //! | sampling | periods that are over end (§5.3) |
+//! | I/O | after each half-life transfers and copies of I/O pages count half (§7) |
 //! | paging | pages whose page-out began a second ago are written, unless touched since (§3.3) |
 //! | balance | the free state is looked at; where it or anything else calls for it, the policy is asked (§6.3) |
 //! | plan | what each virtual machine should give and may get, from state and targets |
@@ -38,6 +39,8 @@ pub(crate) struct Time {
 pub(crate) enum Due {
     /// A sampling period of the virtual machine is over; so many pages are to be sampled anew.
     Samples(VmId, u32),
+    /// Its I/O pages are to count half.
+    Cool(VmId),
     /// Its page-outs that are under way are to be written.
     Write(VmId),
     /// The free state is to be looked at, and the policy to be asked if there is cause.
@@ -60,6 +63,7 @@ impl Due {
         match self {
             Self::Balance | Self::Plan | Self::Record => None,
             Self::Samples(vm, _)
+            | Self::Cool(vm)
             | Self::Write(vm)
             | Self::Poll(vm)
             | Self::PageOut(vm, _)
@@ -113,6 +117,7 @@ impl Host {
                 self.sampler.turn(&mut self.memory, vm);
                 Ok(pages)
             }
+            Due::Cool(vm) => Ok(self.remapper.cool(vm)),
             Due::Write(vm) => Ok(self.swapper.finish(&mut self.memory, vm, u32::MAX).written as u32),
             Due::Balance => self.look_at_memory().map(|()| 1),
             Due::Plan => {
@@ -168,6 +173,9 @@ impl Host {
         let vms: Vec<VmId> = self.vms.iter().map(|vm| vm.id).collect();
         let turns = vms.iter().filter_map(|vm| self.sampler.tick(*vm).map(|pages| Due::Samples(*vm, pages)));
         self.time.due.extend(turns);
+        if self.remapper.half_life_s().is_some_and(|period| tick.is_multiple_of(period.into())) {
+            self.time.due.extend(vms.iter().map(|vm| Due::Cool(*vm)));
+        }
         if self.balance.is_some() {
             self.time.due.extend(vms.iter().map(|vm| Due::Write(*vm)));
             self.time.due.extend([Due::Balance, Due::Plan]);

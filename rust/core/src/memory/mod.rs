@@ -8,17 +8,19 @@
 //! |---|---|
 //! | `allocation` | `zero_fill`, `load`, `release` |
 //! | `sharing` | `leave_hint`, `drop_hint`, `exclude`, `publish`, `merge`, `unshare` |
+//! | `pins` | none: pages that a device is using, which other arrows then refuse |
 //! | `paging` | `page_out`, `page_out_run`, `page_in`, `park`, `unpark`, `relocate` |
 //!
 //! `vm` keeps what one virtual machine has and the totals that follow.
 
 mod allocation;
 mod paging;
+mod pins;
 mod sharing;
 mod vm;
 
 pub use paging::PagedOut;
-pub use vm::{Counts, Tally, VmMemory};
+pub use vm::{Counts, Tally, VERSIONS, VmMemory};
 
 use crate::arena::prefetch;
 use crate::config::HostConfig;
@@ -45,6 +47,8 @@ pub struct Memory {
     swapfile: SwapFile,
     swapped: Content,
     vms: Vec<Option<VmMemory>>,
+    /// Pages that a device is using.
+    pinned: Vec<(VmId, Ppn)>,
     /// Machine pages whose memory is real.
     committed: u32,
 }
@@ -65,6 +69,7 @@ impl Memory {
             swapfile: SwapFile::new(config.swap_pages),
             swapped: Content::new(config.content, config.swap_pages, mark)?,
             vms: vec![],
+            pinned: vec![],
             committed: 0,
         })
     }
@@ -265,10 +270,11 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`] if a page that is not private should leave.
+    /// [`Error::WrongState`] if a page that is not private should leave, [`Error::Pinned`].
     pub fn set_leaving(&mut self, vm: VmId, ppn: Ppn, leaving: bool) -> Result<(), Error> {
         if leaving {
             self.private(vm, ppn)?;
+            self.refuse_pinned(vm, ppn)?;
         }
         let entry = self.entry(vm, ppn).with_leaving(leaving);
         self.set(vm, ppn, entry);
@@ -304,6 +310,7 @@ impl Memory {
             swapfile: self.swapfile.clone(),
             swapped: self.swapped.fork(pulse)?,
             vms,
+            pinned: self.pinned.clone(),
             committed: self.committed,
         })
     }

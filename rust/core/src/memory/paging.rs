@@ -32,19 +32,22 @@ impl Memory {
 
     /// Pages out the first of these pages, as many as lie in neighbouring slots: one write.
     ///
-    /// The pages are resident and their PPNs ascend. The first that breaks this ends the run, which is then short; it is
+    /// The pages are resident, not pinned, and their PPNs ascend. The first that breaks this ends the run, which is then short; it is
     /// refused when it comes first itself. So each page leaves whole or not at all, and calling again with the rest gets
     /// through.
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`] if the first page is not resident, [`Error::SwapFull`]; nothing was paged out.
+    /// [`Error::WrongState`] if the first page is not resident, [`Error::Pinned`] if a device is using it,
+    /// [`Error::SwapFull`]; nothing was paged out.
     pub fn page_out_run(&mut self, vm: VmId, ppns: &[Ppn]) -> Result<PagedOut, Error> {
         let is_resident = |ppn: Ppn| self.entry(vm, ppn).state().mpn().is_some();
         if let Some(ppn) = ppns.first().filter(|ppn| !is_resident(**ppn)) {
             return Err(wrong(*ppn, self.entry(vm, *ppn).state(), "private or shared"));
         }
-        let followed = ppns.windows(2).take_while(|pair| pair[0] < pair[1] && is_resident(pair[1]));
+        ppns.first().map_or(Ok(()), |ppn| self.refuse_pinned(vm, *ppn))?;
+        let may_go = |ppn: Ppn| is_resident(ppn) && !self.is_pinned(vm, ppn);
+        let followed = ppns.windows(2).take_while(|pair| pair[0] < pair[1] && may_go(pair[1]));
         let fit = ppns.len().min(1 + followed.count());
         let slots = self.swapfile.allocate_run(fit as u32)?;
         while !self.swapped.commit_some(slots.end().index()) {}
@@ -86,11 +89,12 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`].
+    /// [`Error::WrongState`], [`Error::Pinned`].
     pub fn park(&mut self, vm: VmId, ppn: Ppn) -> Result<bool, Error> {
         if self.entry(vm, ppn).state() == State::Ballooned {
             return Err(wrong(ppn, State::Ballooned, "not yet ballooned"));
         }
+        self.refuse_pinned(vm, ppn)?;
         let came_free = self.give_up(vm, ppn);
         self.move_to(vm, ppn, State::Ballooned);
         Ok(came_free)
@@ -113,10 +117,11 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`], [`Error::PageNotFree`].
+    /// [`Error::WrongState`], [`Error::Pinned`], [`Error::PageNotFree`].
     pub fn relocate(&mut self, vm: VmId, ppn: Ppn, to: Mpn) -> Result<(), Error> {
         let entry = self.entry(vm, ppn);
         let from = entry.state().mpn().ok_or_else(|| wrong(ppn, entry.state(), "private or shared"))?;
+        self.refuse_pinned(vm, ppn)?;
         self.machine.allocate_at(to)?;
         self.commit_through(to);
         self.content.copy(from.index(), to.index());

@@ -41,9 +41,10 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`].
+    /// [`Error::WrongState`], [`Error::Pinned`].
     pub fn publish(&mut self, vm: VmId, ppn: Ppn, hash: u64) -> Result<(), Error> {
         let mpn = self.private(vm, ppn)?;
+        self.refuse_pinned(vm, ppn)?;
         debug_assert_eq!(hash, self.hash(vm, mpn), "I4: the hash of the page");
         self.frames.remove_hint(mpn);
         self.frames.insert_shared(mpn, hash, self.content.page(mpn.index()).is_zero());
@@ -57,7 +58,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`].
+    /// [`Error::WrongState`], [`Error::Pinned`].
     pub fn merge(&mut self, vm: VmId, ppn: Ppn, into: Mpn) -> Result<(), Error> {
         self.merge_all(vm, std::iter::once(ppn), into)
     }
@@ -66,7 +67,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongState`].
+    /// [`Error::WrongState`], [`Error::Pinned`].
     pub fn merge_all(
         &mut self,
         vm: VmId,
@@ -75,6 +76,7 @@ impl Memory {
     ) -> Result<(), Error> {
         for ppn in ppns.clone() {
             let mpn = self.private(vm, ppn)?;
+            self.refuse_pinned(vm, ppn)?;
             let FrameView::Shared { .. } = self.frames.get(into) else {
                 return Err(wrong(ppn, State::Private(into), "to be merged into a shared page"));
             };

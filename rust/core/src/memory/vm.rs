@@ -9,6 +9,9 @@ use crate::hash::DomainSalt;
 use crate::pmap::{Entry, Pmap, State};
 use crate::types::{Ppn, Pulse};
 
+/// Groups of pages whose changes are counted apart: page `n` is in group `n % VERSIONS`.
+pub const VERSIONS: usize = 1024;
+
 /// What one virtual machine has of a host's memory.
 #[derive(Debug)]
 pub struct VmMemory {
@@ -18,6 +21,8 @@ pub struct VmMemory {
     tally: Tally,
     limit: u32,
     overhead: Vec<Range<u32>>,
+    /// Changes of entries by group, if somebody watches them.
+    versions: Option<Box<[u64]>>,
     /// What happened to its pages since power-on.
     pub counts: Counts,
 }
@@ -129,7 +134,7 @@ impl VmMemory {
     pub(super) fn new(pmap: Pmap, domain: u32) -> Self {
         let (salt, limit) = (DomainSalt::of(domain), pmap.pages());
         let (tally, counts) = (Tally::default(), Counts::default());
-        Self { pmap, domain, salt, tally, limit, overhead: vec![], counts }
+        Self { pmap, domain, salt, tally, limit, overhead: vec![], versions: None, counts }
     }
 
     /// Its pmap.
@@ -204,6 +209,19 @@ impl VmMemory {
         self.overhead.iter().map(|run| run.end - run.start).sum()
     }
 
+    /// From now on counts changes of entries, so that copies of them can tell whether they still hold.
+    pub fn watch(&mut self) {
+        self.versions.get_or_insert_with(|| vec![1; VERSIONS].into());
+    }
+
+    /// Changes of entries in a page's group: as long as it is the same, so is the page's entry. It is never 0; none if
+    /// nobody watches.
+    #[must_use]
+    #[inline]
+    pub fn version(&self, ppn: Ppn) -> Option<u64> {
+        self.versions.as_ref().map(|versions| versions[ppn.index() % VERSIONS])
+    }
+
     pub(super) fn set_limit(&mut self, pages: u32) {
         self.limit = pages;
     }
@@ -222,11 +240,15 @@ impl VmMemory {
         self.tally.uncount(self.pmap.get(ppn));
         self.tally.count(entry);
         self.pmap.set(ppn, entry);
+        if let Some(versions) = &mut self.versions {
+            versions[ppn.index() % VERSIONS] += 1;
+        }
     }
 
     /// An independent copy.
     pub(super) fn fork(&self, pulse: Pulse<'_>) -> Result<Self, Error> {
-        Ok(Self { pmap: self.pmap.fork(pulse)?, overhead: self.overhead.clone(), ..*self })
+        let (overhead, versions) = (self.overhead.clone(), self.versions.clone());
+        Ok(Self { pmap: self.pmap.fork(pulse)?, overhead, versions, ..*self })
     }
 }
 

@@ -90,7 +90,8 @@ impl Batch {
     fn add_run(&mut self, memory: &Memory, run: Run) {
         let entries = &memory.vm(run.vm).pmap().entries()[run.first.index()..][..run.pages as usize];
         let pages = (run.first.0..).map(|ppn| (run.vm, Ppn(ppn))).zip(entries);
-        self.candidates.extend(pages.filter_map(|(page, entry)| Candidate::new(page, *entry)));
+        let free = pages.filter(|((vm, ppn), _)| !memory.is_pinned(*vm, *ppn));
+        self.candidates.extend(free.filter_map(|(page, entry)| Candidate::new(page, *entry)));
     }
 
     fn hash_all(&mut self, memory: &Memory) {

@@ -173,6 +173,8 @@ fn follow(
     }
     match verify(memory, page, (vm, ppn, mpn)) {
         Some(found) if found != page.hash => None,
+        // A device is using it: it stays private for now, and its hint is as good as before.
+        Some(_) if memory.is_pinned(vm, ppn) => None,
         Some(_) if same(memory, page, mpn) => Some(Match::Hint(vm, ppn, mpn)),
         Some(_) => Some(Match::False),
         None => {
