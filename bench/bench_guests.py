@@ -29,7 +29,6 @@ OP = 16
 """References of an operation."""
 MINUTE = 60
 IDLE_PAGES = 2**16
-DAEMON_PAGES = np.arange(64)
 
 Batches = list[NDArray[np.uint32]]
 
@@ -49,16 +48,11 @@ class Given:
     def batch(self, _now: float) -> esxcore.Batch | None:
         """The next of them."""
         pages = next(self._left, None)
-        return None if pages is None else esxcore.Batch(pages, writes=self._writes, ops=OP)
-
-
-class Daemon:
-    """Writes a few pages once a minute."""
-
-    def batch(self, now: float) -> esxcore.Batch:
-        """What it does when it wakes."""
-        minute = now // MINUTE + 1
-        return esxcore.Batch(DAEMON_PAGES, writes=True, ops=OP, sleep_until=minute * MINUTE)
+        return (
+            None
+            if pages is None
+            else esxcore.Batch(pages, writes=self._writes, ops=OP, op_time=0.0)
+        )
 
 
 class Guests:
@@ -120,10 +114,10 @@ def test_idle(ratio: Ratio) -> None:
     count, seconds = SCALE.idle_guests, SCALE.idle_seconds
     require_memory(100 * 4 * count * IDLE_PAGES)
     host = esxcore.Host(2 * count * IDLE_PAGES, content="tokens", seed=1)
-    simulation = esxcore.Simulation(host)
+    simulation, daemon = esxcore.Simulation(host), esxcore.idle(period=MINUTE)
     vms = [host.power_on(f"vm{n}", IDLE_PAGES, guest="linux") for n in range(count)]
     for number, vm in enumerate(vms):
-        simulation.start(vm, Daemon(), after=MINUTE + MINUTE * number / count)
+        simulation.start(vm, daemon, after=MINUTE + MINUTE * number / count)
     simulation.advance(4 * MINUTE)
     bare = host.fork()
 
@@ -142,5 +136,5 @@ def test_idle(ratio: Ratio) -> None:
         )
     )
     assert results["Simulation.advance"] == results["Host.advance"]
-    each = count * seconds // MINUTE * len(DAEMON_PAGES) // OP
+    each = count * seconds // MINUTE
     assert operations() - before == each * len(results["Host.advance"])

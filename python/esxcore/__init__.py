@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from esxcore.errors import UnknownVmError as UnknownVmError
     from esxcore.errors import VmBlockedError as VmBlockedError
     from esxcore.errors import WorkloadError as WorkloadError
+    from esxcore.experiment import RunInterrupted as RunInterrupted
     from esxcore.experiment import build_host as build_host
     from esxcore.experiment import run as run
     from esxcore.guest import Guest as Guest
@@ -115,7 +116,7 @@ _HOMES = {
     "guest": ("Guest",),
     "simulation": ("Simulation", "WorkReport"),
     "counting": ("Census", "census"),
-    "experiment": ("build_host", "run"),
+    "experiment": ("RunInterrupted", "build_host", "run"),
     "host": ("Host",),
     "policy": (
         "Equal",

@@ -31,7 +31,8 @@ class WorkReport:
     Attributes
     ----------
     operations : int
-        Operations that are through.
+        Operations that are through. What is begun is served whole, so the last one of a process may
+        count a little before its time.
     p50_ns, p95_ns, p99_ns : int
         The time within which so many percent of them were, to a sixteenth; -1 without operations.
     stall_some_s, stall_full_s : float
@@ -71,7 +72,8 @@ class Simulation:
     Parameters
     ----------
     host : Host
-        Their host. Its time passes with the simulation's: call `advance` here, not there.
+        Their host. Its time passes with the simulation's: call `advance` here. Through what passes
+        for the host alone its processes sleep.
     processors : int
         Processors of the machine; the paper's had two.
     costs : {"nvme", "2002"} or Costs
@@ -101,6 +103,9 @@ class Simulation:
             in_range(processors, "processors", 1, 2**20), self.costs.as_dict()
         )
         self._before: dict[str, Any] = {}
+
+    def __repr__(self) -> str:
+        return f"<Simulation at {self.host.now:g} s of {self.host!r}>"
 
     def start(
         self,
@@ -144,6 +149,9 @@ class Simulation:
         WorkloadError
             If a workload yields neither references nor a time to sleep until. What a workload
             written in Python raises comes out as it is. Time goes on from there in the next call.
+        PageRangeError
+            If a process refers to memory that its virtual machine has not, where the guest manages
+            none; that process is killed.
         PolicyError
             As `Host.advance`.
         """

@@ -19,7 +19,7 @@ NAMES = {
     "Explanation", "PageState", "FrameKind",
     "Policy", "HostView", "MinFunding", "Proportional", "Equal", "Static", "Proxmox", "Squeezed",
     "min_funding_targets", "plan_samples", "sampling_error", "wilson_interval",
-    "Scenario", "Recording", "build_host", "run",
+    "Scenario", "Recording", "RunInterrupted", "build_host", "run",
     "Workload", "PacedWorkload", "Batch", "Program", "zipf", "toucher", "scan", "phases", "idle",
     "files", "replay", "dbench", "Simulation", "WorkReport", "Costs", "Guest", "Accesses",
     "Activity", "ActivityRecord", "ContentTrace",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from esxcore.recording import Recording
 from esxcore.scenario import Scenario
 from recordings import divided_recording, some_decisions
 from worlds import dividing_host, size
+
+WORDS = Path(__file__).parents[2] / "rust/core/src/ledger/words.rs"
+
+
+def test_every_cause_of_the_core_is_known_in_its_words() -> None:
+    causes = WORDS.read_text().partition("for Cause {")[2].partition("impl Mechanism")[0]
+    assert dict(re.findall(r'Self::(\w+) => "(.*)",', causes)) == CAUSES
+
 
 SHORT: dict[str, Any] = {
     "host": {"memory": "64MiB", "swap": "512MiB"},
@@ -175,7 +184,7 @@ def test_a_file_from_before_there_were_decisions_is_read(tmp_path: Path) -> None
     ("change", "said"),
     [
         ({"decision.vm": np.array([0, 1, 2])}, "'decision.vm' holds 2; expected 0 to 1"),
-        ({"decision.cause": np.array([0, 1, 9])}, "'decision.cause' holds 9; expected 0 to 5"),
+        ({"decision.cause": np.array([0, 1, 9])}, "'decision.cause' holds 9; expected 0 to 6"),
         ({"decision.policy": np.array([0, 1, 0])}, "'decision.policy' holds 1; expected 0 to 0"),
         ({"decision.cheapest": np.array([0, -2, 0])}, "holds -2; expected -1 to 1"),
         ({"decision.price": None}, "array 'decision.price' is missing"),

@@ -19,7 +19,7 @@ from esxcore.errors import (
     RealMemoryError,
     ScenarioError,
 )
-from esxcore.experiment import build_host, run
+from esxcore.experiment import RunInterrupted, build_host, run
 from esxcore.host import Host
 from esxcore.recording import Recording
 from esxcore.scenario import Scenario
@@ -358,3 +358,22 @@ def test_too_little_real_memory_names_the_vm_and_its_size(
 def test_max_may_be_left_out_where_contents_are_given(folder: Path) -> None:
     vms = [{"name": "left", "contents": {"trace": "twins.npz", "vm": 0}}]
     assert run(scenario_in(folder, vms=vms)).vms["max_pages"][0].tolist() == [PAGES]
+
+
+class Stopped(Writer):
+    """Presses Ctrl-C in its fourth second."""
+
+    def accesses(self, second: int) -> Accesses:
+        if second == 3:
+            raise KeyboardInterrupt
+        return super().accesses(second)
+
+
+def test_ctrl_c_keeps_what_was_recorded(folder: Path) -> None:
+    scenario = scenario_in(folder, vms=EMPTY_VM)
+    whole = run(scenario, workloads={"empty": Writer(100)})
+    with pytest.raises(RunInterrupted) as caught:
+        run(scenario, workloads={"empty": Stopped(100)})
+    kept = caught.value.recording
+    assert kept.time_s.tolist() == [0, 1, 2, 3]
+    assert kept.host["zero_fills"].tolist() == whole.host["zero_fills"][:4].tolist()

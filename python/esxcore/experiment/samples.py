@@ -49,7 +49,11 @@ class Samples:
         """Adds a row of everything that can be seen now."""
         host = self._course.host
         vms = self._vms() | self._work()
-        row = {"host": host.stats(), "census": host.census(), "vms": vms}
+        row: dict[str, Mapping[str, Any]] = {
+            "host": host.stats(),
+            "census": host.census(),
+            "vms": vms,
+        }
         # Ctrl-C may come at any time: what is taken is taken whole.
         self._rows.append(row)
         self._times.append(host.now)

@@ -179,7 +179,7 @@ class HostDivision(HostTransfers):
         >>> web = host.power_on("web", "256MiB")
         >>> _ = host.advance(20)
         >>> [(decision["time_s"], decision["cause"]) for decision in host.decisions()]
-        [(1.0, 'PolicySet'), (15.0, 'Period')]
+        [(1.0, 'PowerOn'), (15.0, 'Period')]
         """
         return self._core.decisions(None if after is None else _moment(after, "after"))
 

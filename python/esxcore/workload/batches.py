@@ -37,7 +37,9 @@ class Batch:
         References that make an operation; or, for each operation, the place in the batch before
         which it ends, ascending.
     op_time : float
-        Processor time of an operation in seconds, besides what its references cost.
+        Processor time of an operation in seconds, besides what its references cost. With none at
+        all an operation of one reference takes nanoseconds, and a process asks for batches so often
+        that a virtual second takes long.
     sleep_until : float, optional
         The process's own time in seconds at which it asks for its next batch; at once if it is past
         or not given.
@@ -52,15 +54,15 @@ class Batch:
     writes: ArrayLike = False
     files: ArrayLike | None = None
     ops: ArrayLike = 1
-    op_time: float = 0.0
+    op_time: float = 1e-5
     sleep_until: float | None = None
 
     @property
     def operations(self) -> int:
         """Operations that the batch ends."""
-        if np.ndim(self.ops):
-            return int(np.size(self.ops))
-        return -(-int(np.size(self.pages)) // int(self.ops))  # type: ignore[arg-type]
+        references = int(np.size(self.pages))
+        each, ends = _operations(self.ops, references, "Batch")
+        return -(-references // each) if ends is None else len(ends)
 
 
 @runtime_checkable

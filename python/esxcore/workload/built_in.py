@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
-from esxcore.arguments import Size
+from esxcore.arguments import Size, in_range
 from esxcore.traces import PageTrace
-from esxcore.workload.programs import KINDS, Parameter, Program, found_load, text_of
+from esxcore.workload.programs import KINDS, MAX_PROCESSES, Parameter, Program, found_load, text_of
 
 _Made = TypeVar("_Made", bound=Callable[..., Program])
 _PROCESSES = "how many processes, each with memory of its own behind that of the one before"
@@ -43,8 +43,12 @@ def _documented(made: _Made) -> _Made:
         row for row in rows if row.name not in own
     ]
     parameters = [_parameter(row, row.name in own) for row in rows]
-    many = next((name for name in own if name == "clients"), "processes")
-    parameters.append(inspect.Parameter(many, inspect.Parameter.KEYWORD_ONLY, default=1))
+    many = "clients" if "clients" in own else "processes"
+    if many in own:
+        place, kind = own.index(many), inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters.insert(place, inspect.Parameter(many, kind, default=1))
+    else:
+        parameters.append(inspect.Parameter(many, inspect.Parameter.KEYWORD_ONLY, default=1))
     made.__signature__ = inspect.Signature(parameters, return_annotation=Program)  # type: ignore[attr-defined]
     lines = [
         line for row in rows for line in (f"{row.name} : {_type(row)}", f"    {_meaning(row)}")
@@ -179,4 +183,5 @@ def dbench(
     Without `loadfile` it is the one of this system's dbench, if that is installed.
     """
     load = found_load() if loadfile is None else loadfile
+    clients = in_range(clients, "dbench: clients", 1, MAX_PROCESSES)
     return _made("dbench", clients, loadfile=load, **parameters)

@@ -44,6 +44,7 @@ class _Paced:
             else (writes if len(writes) else reads),
             np.arange(len(reads) + len(writes)) >= len(reads),
             ops=max(1, len(reads) + len(writes)),
+            op_time=0.0,
             sleep_until=float(self._second),
         )
 

@@ -25,7 +25,7 @@ from esxcore.traces import PageTrace
 
 _MOST = 2**32 - 1
 _LONGEST_NS = 2**63
-_MAX_PROCESSES = 2**16
+MAX_PROCESSES = 2**16
 _SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 _TIMES = ((3600 * 10**9, "h"), (60 * 10**9, "min"), (10**9, "s"), (10**6, "ms"))
 
@@ -130,7 +130,7 @@ class Program:
             for name, row in rows.items()
             if given.get(name) is not None
         )
-        return cls(kind, values, in_range(processes, f"{kind}: processes", 1, _MAX_PROCESSES))
+        return cls(kind, values, in_range(processes, f"{kind}: processes", 1, MAX_PROCESSES))
 
     def core(self) -> _core.Workload:
         """What the core makes processes of."""

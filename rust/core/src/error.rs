@@ -36,6 +36,22 @@ pub enum Error {
         /// Its own time.
         at_ns: u64,
     },
+    /// A process refers to memory that its virtual machine has not, where the guest manages none: the process is killed.
+    #[error(
+        "VM {vm:?}: workload {workload} refers to page {page}; expected 0 to {}, which is all that a guest without memory \
+         management has. The process is killed",
+        pages - 1
+    )]
+    WorkloadBeyond {
+        /// Whose.
+        vm: String,
+        /// What it is called.
+        workload: String,
+        /// The page.
+        page: i64,
+        /// Pages that there are.
+        pages: u32,
+    },
     /// A workload that is not built in failed; what it raised is with whoever supplied it.
     #[error("workload {workload:?} failed: {reason}")]
     WorkloadFailed {

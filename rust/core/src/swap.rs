@@ -127,27 +127,28 @@ impl Swapper {
         &self.vms[vm]
     }
 
-    /// Up to `pages` different random pages that are private and not leaving: as many as there are, if fewer (§3.3).
+    /// Up to `pages` different random pages that are private, not leaving and not pinned: as many as there are, if fewer
+    /// (§3.3).
     ///
     /// They come in no order. Cost: about one draw a page while candidates are many; at most two visits of each entry of
     /// the pmap.
     pub fn victims(&mut self, memory: &Memory, vm: VmId, pages: u32) -> Vec<Ppn> {
         let tally = memory.vm(vm).tally();
-        let candidates = tally.resident - tally.on_shared_frames - tally.leaving;
+        let stays = |entry: Entry| matches!(entry.state(), State::Private(_)) && !entry.is_leaving();
+        let candidates = tally.resident - tally.on_shared_frames - tally.leaving - pinned(memory, vm, stays);
         let stream = &mut self.progress_mut(vm).stream;
         let entries = memory.vm(vm).pmap().entries();
-        choose(stream, entries, pages, candidates, |entry| {
-            matches!(entry.state(), State::Private(_)) && !entry.is_leaving()
-        })
+        choose(stream, entries, pages, candidates, |ppn, entry| stays(entry) && !memory.is_pinned(vm, ppn))
     }
 
     /// The same of shared pages, for a host that has no private page left: each frees a machine page only if nobody else
     /// shares it.
     pub fn last_resort(&mut self, memory: &Memory, vm: VmId, pages: u32) -> Vec<Ppn> {
-        let candidates = memory.vm(vm).on_shared_frames();
+        let shared = |entry: Entry| matches!(entry.state(), State::Shared(_));
+        let candidates = memory.vm(vm).on_shared_frames() - pinned(memory, vm, shared);
         let stream = &mut self.progress_mut(vm).stream;
         let entries = memory.vm(vm).pmap().entries();
-        choose(stream, entries, pages, candidates, |entry| matches!(entry.state(), State::Shared(_)))
+        choose(stream, entries, pages, candidates, |ppn, entry| shared(entry) && !memory.is_pinned(vm, ppn))
     }
 
     /// The same, pages with the fewest sharers first, so that those of one content go one after the other and their machine
@@ -158,6 +159,7 @@ impl Swapper {
         let entries = (0..).map(Ppn).zip(memory.vm(vm).pmap().entries());
         let mut shared: Vec<(u32, u32, Ppn)> = entries
             .filter_map(|(ppn, entry)| match entry.state() {
+                State::Shared(_) if memory.is_pinned(vm, ppn) => None,
                 State::Shared(mpn) => Some((memory.frames().count(mpn), stream.below(u32::MAX), ppn)),
                 _ => None,
             })
@@ -261,6 +263,12 @@ impl Batch {
     }
 }
 
+/// How many of a virtual machine's pages that pass are pinned.
+fn pinned(memory: &Memory, vm: VmId, passes: impl Fn(Entry) -> bool) -> u32 {
+    let own = memory.pinned().iter().filter(|(owner, _)| *owner == vm);
+    own.filter(|(_, ppn)| passes(memory.entry(vm, *ppn))).count() as u32
+}
+
 /// Lets pages stay.
 fn keep(memory: &mut Memory, vm: VmId, ppns: &[Ppn]) {
     for ppn in ppns {
@@ -274,15 +282,15 @@ fn choose(
     entries: &[Entry],
     wanted: u32,
     candidates: u32,
-    passes: fn(Entry) -> bool,
+    passes: impl Fn(Ppn, Entry) -> bool,
 ) -> Vec<Ppn> {
     let wanted = wanted.min(candidates);
     let mut chosen =
-        if wanted <= candidates / DRAWN_PART { draw(stream, entries, wanted, passes) } else { vec![] };
+        if wanted <= candidates / DRAWN_PART { draw(stream, entries, wanted, &passes) } else { vec![] };
     let found = chosen.len() as u32;
     if found < wanted {
         // There was no draw, or luck was bad.
-        walk(stream, entries, (wanted - found, candidates - found), passes, &mut chosen);
+        walk(stream, entries, (wanted - found, candidates - found), &passes, &mut chosen);
     }
     chosen
 }
@@ -292,12 +300,12 @@ fn walk(
     stream: &mut Stream,
     entries: &[Entry],
     (mut missing, mut left): (u32, u32),
-    passes: fn(Entry) -> bool,
+    passes: &impl Fn(Ppn, Entry) -> bool,
     chosen: &mut Vec<Ppn>,
 ) {
     let drawn: HashSet<Ppn> = chosen.iter().copied().collect();
     let all = (0..).map(Ppn).zip(entries);
-    let mut others = all.filter(|(ppn, entry)| passes(**entry) && !drawn.contains(ppn));
+    let mut others = all.filter(|(ppn, entry)| passes(*ppn, **entry) && !drawn.contains(ppn));
     while missing > 0 {
         let (ppn, _) = others.next().expect("I2: as many entries pass as are counted");
         if stream.below(left) < missing {
@@ -309,7 +317,12 @@ fn walk(
 }
 
 /// Up to `wanted` different entries that pass. Draws do not promise to end, so there are at most as many as entries.
-fn draw(stream: &mut Stream, entries: &[Entry], wanted: u32, passes: fn(Entry) -> bool) -> Vec<Ppn> {
+fn draw(
+    stream: &mut Stream,
+    entries: &[Entry],
+    wanted: u32,
+    passes: &impl Fn(Ppn, Entry) -> bool,
+) -> Vec<Ppn> {
     let mut seen = HashSet::new();
     let mut drawn = vec![];
     for _ in 0..entries.len() {
@@ -317,7 +330,7 @@ fn draw(stream: &mut Stream, entries: &[Entry], wanted: u32, passes: fn(Entry) -
             break;
         }
         let ppn = Ppn(stream.below(entries.len() as u32));
-        if passes(entries[ppn.index()]) && seen.insert(ppn) {
+        if passes(ppn, entries[ppn.index()]) && seen.insert(ppn) {
             drawn.push(ppn);
         }
     }
@@ -445,11 +458,11 @@ mod tests {
     fn what_draws_do_not_find_the_walk_finds() {
         let (memory, mut swapper) = loaded(200, 1);
         let (stream, entries) = (&mut swapper.progress_mut(VM).stream, memory.vm(VM).pmap().entries());
-        assert_eq!(draw(stream, entries, 5, |_| false), []);
-        assert_eq!(draw(stream, &entries[..1], 2, |_| true).len(), 1);
+        assert_eq!(draw(stream, entries, 5, &|_, _| false), []);
+        assert_eq!(draw(stream, &entries[..1], 2, &|_, _| true).len(), 1);
         for missing in [1, 50, 190] {
             let mut chosen: Vec<Ppn> = (0..100).step_by(10).map(Ppn).collect();
-            walk(stream, entries, (missing, 190), |_| true, &mut chosen);
+            walk(stream, entries, (missing, 190), &|_, _| true, &mut chosen);
             assert_eq!(chosen.iter().collect::<HashSet<_>>().len() as u32, 10 + missing);
         }
     }

@@ -1,7 +1,9 @@
 //! Processes in virtual time: what hand-made cases cost, who waits for whom, and that time is cut anywhere with one result.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use esxcore_core::config::{AllocationConfig, CostConfig, DiskCosts, HostConfig, VmConfig};
+use esxcore_core::config::{
+    AllocationConfig, CostConfig, DiskCosts, GuestConfig, GuestKind, HostConfig, VmConfig,
+};
 use esxcore_core::error::Error;
 use esxcore_core::host::Host;
 use esxcore_core::reference::{Ref, Writes};
@@ -256,5 +258,70 @@ fn a_reference_beyond_the_guest_is_an_error() {
     let vm = power_on(&mut host, "web", 10);
     simulation.start(&host, vm, Rounds::new(11, 30, Access::Read), Writes::Unique, 0);
     let error = simulation.advance(&mut host, SECOND).unwrap_err();
-    assert_eq!(error, Error::PageOutOfRange { vm: "web".into(), ppn: 10, pages: 10 });
+    let beyond = Error::WorkloadBeyond { vm: "web".into(), workload: "rounds".into(), page: 10, pages: 10 };
+    assert_eq!(error, beyond);
+    // Everybody else goes on.
+    simulation.advance(&mut host, SECOND).unwrap();
+    let report = simulation.report(vm).unwrap();
+    assert_eq!((report.killed, report.living, host.now_ns()), (1, 0, SECOND));
+}
+
+/// An access every millisecond, each of a block that is not cached.
+#[derive(Clone, Debug)]
+struct Cold(u32);
+
+impl Workload for Cold {
+    fn name(&self) -> &str {
+        "cold"
+    }
+
+    fn next(&mut self, _: u64, batch: &mut Batch) -> Result<(), Error> {
+        self.0 += 1;
+        batch.refs.push(Ref::block(7, self.0.wrapping_mul(0x9e37_79b1), Access::Read));
+        batch.op_ns = 9_000_000;
+        Ok(())
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Workload> {
+        Box::new(self.clone())
+    }
+}
+
+#[test]
+fn nobody_waits_for_what_was_not_asked_for_yet() {
+    // Nine milliseconds of processor time, then one of the disk: eight guests use it to eight tenths.
+    let operations = |guests: u32| {
+        let (mut host, mut simulation) = (quiet_host(100_000), simulation(100));
+        let ids: Vec<VmId> = (0..guests)
+            .map(|number| {
+                let guest = GuestConfig::of(GuestKind::Linux);
+                let vm = VmConfig { guest, ..VmConfig::new(format!("vm{number}"), 10_000) };
+                host.power_on(vm, &mut || Ok(())).unwrap()
+            })
+            .collect();
+        for (number, vm) in ids.iter().enumerate() {
+            // Boot is over by then.
+            let delay_ns = 15 * SECOND + 1_234_567 * number as u64;
+            simulation.start(&host, *vm, Box::new(Cold(0)), Writes::Unique, delay_ns);
+        }
+        simulation.advance(&mut host, 25 * SECOND).unwrap();
+        ids.into_iter().map(|vm| operations(&simulation, vm)).min().unwrap()
+    };
+    let alone = operations(1);
+    assert!((985..=1000).contains(&alone), "{alone}");
+    assert!(operations(2) > alone * 97 / 100 && operations(6) > alone * 90 / 100);
+}
+
+#[test]
+fn time_that_passes_for_the_host_alone_is_slept_through() {
+    let (mut host, mut simulation) = (quiet_host(100), simulation(1));
+    let vm = power_on(&mut host, "one", 50);
+    simulation.start(&host, vm, Rounds::new(50, 1000, Access::Read), Writes::Unique, 0);
+    simulation.advance(&mut host, SECOND).unwrap();
+    let before = operations(&simulation, vm);
+    host.advance(5 * SECOND).unwrap();
+    simulation.advance(&mut host, SECOND / 10).unwrap();
+    let due = SECOND / 10 / 2000;
+    let done = operations(&simulation, vm) - before;
+    assert!((due - 1..due + 2).contains(&done), "{done}");
 }

@@ -1,5 +1,5 @@
 //! Every transition in random order against a model that only remembers what each guest last wrote (I9, I10) and which
-//! of its pages are sampled or leaving, with an audit after each (I1 to I7). An operation that is refused must leave
+//! of its pages are sampled, leaving or pinned, with an audit after each (I1 to I7). An operation that is refused must leave
 //! everything as it was.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -19,7 +19,7 @@ use esxcore_core::sample::Sampler;
 use esxcore_core::share::Scanner;
 use esxcore_core::swap::Swapper;
 use esxcore_core::swapfile::SwapFile;
-use esxcore_core::types::{ContentKind, Mpn, Ppn, VmId};
+use esxcore_core::types::{Access, ContentKind, Mpn, Ppn, VmId};
 
 const MACHINE_PAGES: u32 = 60;
 const VM_PAGES: u32 = 24;
@@ -43,6 +43,8 @@ struct World {
     traced: HashSet<(VmId, Ppn)>,
     /// Pages whose page-out is under way, and where each was when it began.
     leaving: HashMap<(VmId, Ppn), State>,
+    /// Pages that a device uses, and where each has to stay.
+    pinned: HashMap<(VmId, Ppn), State>,
     /// Pages written to the swap file.
     page_outs: HashMap<VmId, u64>,
     refused: u64,
@@ -70,6 +72,7 @@ impl World {
             wrote: HashMap::new(),
             traced: HashSet::new(),
             leaving: HashMap::new(),
+            pinned: HashMap::new(),
             page_outs: HashMap::new(),
             refused: 0,
             left_shared: 0,
@@ -127,13 +130,27 @@ impl World {
         let counts = self.memory.remove_vm(vm);
         assert_eq!(self.page_outs.remove(&vm), Some(counts.page_outs));
         self.leaving.retain(|(owner, _), _| *owner != vm);
+        self.pinned.retain(|(owner, _), _| *owner != vm);
         self.traced.retain(|(owner, _)| *owner != vm);
         self.wrote.retain(|(owner, _), _| *owner != vm);
     }
 
     fn operate(&mut self, vm: VmId, ppn: Ppn) -> Result<(), Error> {
         let number = self.random.below(PALETTE as u32) as usize;
-        match self.random.below(21) {
+        let is_pinned = self.pinned.contains_key(&(vm, ppn));
+        match self.random.below(23) {
+            // No device and no access of a guest takes part in these.
+            2 | 3 | 20 if is_pinned => {}
+            21 if is_pinned || self.random.below(3) > 0 => {
+                self.memory.unpin(vm, ppn);
+                self.pinned.remove(&(vm, ppn));
+            }
+            21 | 22 => {
+                if !self.memory.entry(vm, ppn).faults(Access::Read) && !is_pinned {
+                    self.memory.pin(vm, ppn);
+                    self.pinned.insert((vm, ppn), self.memory.entry(vm, ppn).state());
+                }
+            }
             0 => self.memory.zero_fill(vm, ppn)?,
             1 => {
                 let page = self.palette.page(self.kind, number);
@@ -207,7 +224,9 @@ impl World {
         let victims = self.swapper.victims(&self.memory, vm, wanted);
         let entries = self.memory.vm(vm).pmap().entries().iter().zip(0..);
         let stay = |(entry, ppn): &(&Entry, u32)| {
-            matches!(entry.state(), State::Private(_)) && !self.leaving.contains_key(&(vm, Ppn(*ppn)))
+            matches!(entry.state(), State::Private(_))
+                && !self.leaving.contains_key(&(vm, Ppn(*ppn)))
+                && !self.pinned.contains_key(&(vm, Ppn(*ppn)))
         };
         assert_eq!(victims.len() as u32, wanted.min(entries.filter(stay).count() as u32));
         assert_eq!(self.swapper.begin(&mut self.memory, vm, &victims), victims.len() as u32);
@@ -285,6 +304,16 @@ impl World {
 
     fn check(&self) {
         audit(&self.memory, &mut || Ok(())).unwrap();
+        assert_eq!(self.memory.pinned().len(), self.pinned.len());
+        for ((vm, ppn), state) in &self.pinned {
+            assert_eq!(
+                self.memory.entry(*vm, *ppn).state(),
+                *state,
+                "page {} of VM {} is pinned",
+                ppn.0,
+                vm.0
+            );
+        }
         for vm in &self.vms {
             for ppn in (0..VM_PAGES).map(Ppn) {
                 let traced = self.traced.contains(&(*vm, ppn));

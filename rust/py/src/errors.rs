@@ -39,7 +39,8 @@ pub fn from_trace(py: Python<'_>, error: &TraceError) -> PyErr {
 
 /// The exception for a host that is serving another call.
 pub fn busy(py: Python<'_>) -> PyErr {
-    let text = "the host is serving another call; a host serves one call at a time";
+    let text = "the host is serving another call; a host serves one call at a time, and a policy or a workload that it is \
+                asking must not call it";
     raise(py, "HostBusyError", text, &PyDict::new(py)).unwrap_or_else(|broken| broken)
 }
 
@@ -98,7 +99,7 @@ fn raise(py: Python<'_>, class: &str, text: &str, facts: &Bound<'_, PyDict>) -> 
 fn class_name(error: &Error) -> &'static str {
     match error {
         Error::OutOfMachineMemory { .. } => "OutOfMachineMemoryError",
-        Error::PageOutOfRange { .. } => "PageRangeError",
+        Error::PageOutOfRange { .. } | Error::WorkloadBeyond { .. } => "PageRangeError",
         Error::UnknownVm { .. }
         | Error::HandleOfNone { .. }
         | Error::NotThen { .. }

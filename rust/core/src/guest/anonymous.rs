@@ -11,6 +11,7 @@ use zerocopy::IntoBytes;
 
 use super::pool::Pool;
 use super::slots::Slots;
+use crate::arena::{Arena, prefetch};
 use crate::config::Replacement;
 
 /// Where a page of anonymous memory is.
@@ -46,20 +47,25 @@ impl Place {
 }
 
 /// Where each page is.
-#[derive(Clone)]
 struct Table {
-    near: Vec<u32>,
+    near: Arena<u32>,
+    /// How many of them there are so far.
+    len: usize,
     /// Numbers from here on are far.
     near_end: u32,
     far: HashMap<u32, u32>,
 }
 
 impl Table {
+    fn new(near_end: u32) -> Self {
+        let near = Arena::zeroed(near_end as usize).expect("address space is plenty");
+        Self { near, len: 0, near_end, far: HashMap::new() }
+    }
+
     #[inline]
     fn code(&self, page: u32) -> u32 {
-        match self.near.get(page as usize) {
+        match self.near.as_slice().get(page as usize) {
             Some(code) => *code,
-            None if page < self.near_end => 0,
             None => self.far.get(&page).copied().unwrap_or(0),
         }
     }
@@ -73,23 +79,29 @@ impl Table {
             };
             return;
         }
-        if page as usize >= self.near.len() {
-            let len = (page as usize + 1).next_power_of_two().min(self.near_end as usize);
-            self.near.resize(len, 0);
-        }
-        self.near[page as usize] = code;
+        self.len = self.len.max(page as usize + 1);
+        while !self.near.commit_some(self.len) {}
+        self.near.as_mut_slice()[page as usize] = code;
+    }
+}
+
+impl Clone for Table {
+    fn clone(&self) -> Self {
+        let near = self.near.fork(&mut || Ok(())).expect("the system gives memory for a copy");
+        Self { near, len: self.len, near_end: self.near_end, far: self.far.clone() }
     }
 }
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // How long the array is says nothing: the rest is nowhere.
-        let end = self.near.iter().rposition(|code| *code != 0).map_or(0, |last| last + 1);
+        let end =
+            self.near.as_slice()[..self.len].iter().rposition(|code| *code != 0).map_or(0, |last| last + 1);
         let mut far: Vec<[u32; 2]> = self.far.iter().map(|(page, code)| [*page, *code]).collect();
         far.sort_unstable();
         let mut hash = Xxh3::new();
         far.iter().for_each(|pair| hash.update(pair.as_bytes()));
-        write!(f, "{:#018x} {:#018x}", xxh3_64(self.near[..end].as_bytes()), hash.digest())
+        write!(f, "{:#018x} {:#018x}", xxh3_64(self.near.as_slice()[..end].as_bytes()), hash.digest())
     }
 }
 
@@ -107,8 +119,25 @@ pub(super) struct Anonymous {
 impl Anonymous {
     /// None yet, of a guest of so many pages and slots of swap space.
     pub fn new(kind: Replacement, pages: u32, swap_pages: u32) -> Self {
-        let table = Table { near: vec![], near_end: pages.saturating_mul(4), far: HashMap::new() };
+        let table = Table::new(pages.saturating_mul(4));
         Self { table, resident: 0, pool: Pool::new(kind, pages), slots: Slots::new(swap_pages) }
+    }
+
+    /// These pages of memory are to be found soon.
+    #[inline]
+    pub fn expect(&self, pages: impl Iterator<Item = u32>) {
+        let near = self.table.near.as_slice();
+        pages.filter_map(|page| near.get(page as usize)).for_each(prefetch);
+    }
+
+    /// The guest pages that these pages of memory are in; 0 for those in none.
+    #[inline]
+    pub fn find_all(&self, pages: impl Iterator<Item = u32>, found: &mut [u32]) {
+        let near = self.table.near.as_slice();
+        for (ppn, page) in found.iter_mut().zip(pages) {
+            let code = near.get(page as usize).copied().unwrap_or_else(|| self.table.code(page));
+            *ppn = if code < ON_SWAP { code } else { 0 };
+        }
     }
 
     /// The guest page that a page of memory is in; 0 if it is in none.
@@ -139,7 +168,10 @@ impl Anonymous {
     /// All pages of memory that are somewhere.
     #[cfg(test)]
     pub fn all(&self) -> Vec<(u32, Place)> {
-        let near = self.table.near.iter().enumerate().map(|(page, code)| (page as u32, *code));
+        let near = self.table.near.as_slice()[..self.table.len]
+            .iter()
+            .enumerate()
+            .map(|(page, code)| (page as u32, *code));
         let far = self.table.far.iter().map(|(page, code)| (*page, *code));
         near.chain(far).filter(|(_, code)| *code != 0).map(|(page, code)| (page, Place::of(code))).collect()
     }
@@ -163,7 +195,7 @@ mod tests {
             memory.put(page, Place::Here(2));
         }
         assert_eq!((memory.resident(), memory.all().len()), (6, 6));
-        assert!(memory.table.near.len() <= 40, "u32::MAX takes no array");
+        assert!(memory.table.len <= 40, "u32::MAX takes no array");
         numbers.iter().for_each(|page| memory.put(*page, Place::Nowhere));
         assert_eq!((memory.resident(), format!("{memory:?}")), (0, fresh));
     }

@@ -15,6 +15,8 @@ use crate::types::{Access, Ppn};
 
 /// Look-ups in flight at a time: their cache misses overlap.
 const IN_FLIGHT: usize = 16;
+/// How far ahead references are whose pages of memory are asked for.
+const AHEAD: usize = 4 * IN_FLIGHT;
 
 /// Levels of the free list, in pages. Linux 2.4's rule: the least is a 128th of memory, 20 to 255 pages; a guest too small
 /// for that keeps a 16th.
@@ -89,14 +91,15 @@ impl Kernel {
         (mix(self.image ^ mix(u64::from(file) << 32 | u64::from(block))) >> 1).max(1)
     }
 
-    /// The pages of up to [`IN_FLIGHT`] references; 0 for what is in none.
+    /// The pages of up to [`IN_FLIGHT`] references; 0 for what is in none. Those of `ahead` are to be found soon.
     #[inline]
-    fn find_some(&self, refs: &[Ref]) -> [u32; IN_FLIGHT] {
+    fn find_some(&self, refs: &[Ref], ahead: &[Ref]) -> [u32; IN_FLIGHT] {
         let mut found = [0; IN_FLIGHT];
         if refs.iter().all(|one| one.memory_page().is_some()) {
-            for (ppn, one) in found.iter_mut().zip(refs) {
-                *ppn = one.memory_page().map_or(0, |page| self.memory.find(page));
-            }
+            // Of a page of memory, its number; asking for anything else ahead does no harm.
+            let low = |one: &Ref| one.bits() as u32;
+            self.memory.expect(ahead.iter().map(low));
+            self.memory.find_all(refs.iter().map(low), &mut found);
             return found;
         }
         self.find_blocks(refs, &mut found);
@@ -223,8 +226,9 @@ impl GuestOs for Kernel {
 
     fn translate(&mut self, refs: &[Ref], touches: &mut Vec<Touch>) -> usize {
         let before = touches.len();
-        for some in refs.chunks(IN_FLIGHT) {
-            let found = self.find_some(some);
+        for (place, some) in (0..).step_by(IN_FLIGHT).zip(refs.chunks(IN_FLIGHT)) {
+            let ahead = &refs[refs.len().min(place + AHEAD)..refs.len().min(place + AHEAD + IN_FLIGHT)];
+            let found = self.find_some(some, ahead);
             let here = found[..some.len()].iter().position(|ppn| *ppn == 0).unwrap_or(some.len());
             let (refs, ppns) = (&some[..here], &found[..here]);
             self.note_some(refs, ppns);

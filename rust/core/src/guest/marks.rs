@@ -32,6 +32,15 @@ impl Marks {
         }
     }
 
+    /// Sets bits below the length; mostly they are set already, and one look at all of them is enough.
+    #[inline]
+    pub fn set_all(&mut self, bits: &[u32]) {
+        let all = bits.iter().fold(1, |all, bit| all & self.words[*bit as usize / 64] >> (bit % 64));
+        if all == 0 {
+            bits.iter().for_each(|bit| self.set(*bit));
+        }
+    }
+
     /// Sets any bit.
     pub fn set_far(&mut self, bit: u32) {
         if bit as usize / 64 >= self.words.len() {
@@ -86,5 +95,17 @@ mod tests {
         let before = format!("{marks:?}");
         marks.set_far(100_000);
         assert!(marks.get(100_000) && !marks.get(99_999) && before != format!("{marks:?}"));
+    }
+
+    #[test]
+    fn bits_set_together_are_those_and_no_others() {
+        for before in [vec![], vec![3], vec![3, 64, 129]] {
+            let mut marks = Marks::clear(130);
+            before.iter().for_each(|bit| marks.set(*bit));
+            marks.set_all(&[]);
+            assert_eq!((0..130).filter(|bit| marks.get(*bit)).collect::<Vec<u32>>(), before);
+            marks.set_all(&[129, 3, 64, 3]);
+            assert_eq!((0..130).filter(|bit| marks.get(*bit)).collect::<Vec<u32>>(), [3, 64, 129]);
+        }
     }
 }

@@ -58,7 +58,7 @@ impl Pool {
     #[inline]
     pub fn hit_all(&mut self, ppns: &[u32]) {
         match self.looks {
-            Looks::WhenItsTurnComes => ppns.iter().for_each(|ppn| self.referenced.set(*ppn)),
+            Looks::WhenItsTurnComes => self.referenced.set_all(ppns),
             Looks::AtEachReference => {
                 ppns.iter().for_each(|ppn| self.order.prefetch(*ppn));
                 ppns.iter().for_each(|ppn| self.order.hit(*ppn));

@@ -126,6 +126,7 @@ impl Memory {
         if self.vm(vm).resident() > 0 || self.swapfile.used_slots() > 0 {
             self.release_some(vm, Ppn(0), u32::MAX);
         }
+        self.pinned.retain(|(owner, _)| *owner != vm);
         let Some(vm) = self.vms[vm.index()].take() else { return Counts::default() };
         vm.overhead().iter().cloned().flatten().for_each(|mpn| self.machine.free(Mpn(mpn)));
         vm.counts

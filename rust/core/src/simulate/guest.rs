@@ -59,11 +59,12 @@ impl Guest {
         !self.is_held && process.fate == Fate::Lives && process.clock_ns < until_ns
     }
 
-    /// Lets a process live until then, or until the virtual machine is held up.
+    /// Lets a process live until then, or until it waits or the virtual machine is held up.
     pub fn live(&mut self, number: usize, world: &mut World<'_>, until_ns: u64) -> Result<(), Error> {
         let mut touches = vec![];
+        self.processes[number].has_waited = false;
         while self.runs(&self.processes[number], until_ns) {
-            if !self.do_pending(world) {
+            if !self.do_pending(world) || self.processes[number].has_waited {
                 return Ok(());
             }
             let process = &mut self.processes[number];
@@ -137,8 +138,19 @@ impl Guest {
         let played = host.play(self.vm, touches, process.writes, &mut |place, fault| {
             process.serve_to(from + place, costs);
             process.meet(fault, disk, costs);
-            if process.clock_ns < until_ns { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
+            let goes_on = process.clock_ns < until_ns && !process.has_waited;
+            if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        let played = match played {
+            Ok(played) => played,
+            Err(Error::PageOutOfRange { vm, ppn, pages }) => {
+                // It cannot go on; everybody else can.
+                process.end(Fate::Killed);
+                let workload = process.workload.name().to_string();
+                return Err(Error::WorkloadBeyond { vm, workload, page: ppn, pages });
+            }
+            Err(error) => return Err(error),
+        };
         process.serve_to(from + played.done, costs);
         self.hold(played.stopped.as_ref());
         Ok(!self.is_held)

@@ -1,8 +1,8 @@
 //! Virtual machines at work: processes of guests live through virtual time on a number of processors, and pay for what
 //! their references meet.
 //!
-//! Time goes in slices of 10 ms. Whoever is not waiting at the beginning of a slice runs in it, in the order of their
-//! clocks; if there are more of them than processors, all of them are slower alike. A virtual machine has one virtual
+//! Time goes in slices of 10 ms. Whoever is not waiting at the beginning of a slice runs in it: always the one that has lived
+//! least, until it waits; if there are more of them than processors, all of them are slower alike. A virtual machine has one virtual
 //! processor, as in 2002. What waits for the disk has its clock set to when that is done, and runs again in the slice of
 //! that time. A reference that costs more than is left of a slice is served whole. At each whole second the host does what
 //! it does ([`Host::advance_some`]), then each guest what it does of itself.
@@ -29,8 +29,12 @@ pub use latency::Latencies;
 pub use pressure::Pressure;
 pub use process::Fate;
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use disk::Disk;
 use guest::Guest;
+use pressure::Off;
 use process::{Process, WHOLE};
 
 use crate::config::CostConfig;
@@ -180,9 +184,15 @@ impl Simulation {
         Some(report)
     }
 
-    /// Sets out to let `ns` nanoseconds pass.
+    /// Sets out to let `ns` nanoseconds pass. Time that has passed for the host alone since the last call is slept through.
     pub fn begin_advance(&mut self, host: &Host, ns: u64) {
-        self.lived_ns = self.lived_ns.max(host.now_ns() / SLICE_NS * SLICE_NS);
+        let now_ns = host.now_ns() / SLICE_NS * SLICE_NS;
+        if now_ns > self.lived_ns {
+            // Time passed for the host alone: processes have slept through it.
+            let processes = self.guests.iter_mut().flat_map(|guest| &mut guest.processes);
+            processes.filter(|one| one.fate == Fate::Lives).for_each(|one| one.wait(now_ns, Off::Idle));
+            self.lived_ns = now_ns;
+        }
         self.goal_ns = host.now_ns().saturating_add(ns);
     }
 
@@ -261,26 +271,38 @@ impl Simulation {
         (first_ns / SLICE_NS + 1).saturating_mul(SLICE_NS).min(end_ns)
     }
 
-    /// Lets processes live until then.
+    /// Lets processes live until then: always the one that has lived least, until it waits.
     fn live_slice(&mut self, host: &mut Host, until_ns: u64) -> Result<(), Error> {
-        let mut turns = vec![];
-        let (mut demand, costs) = (self.overhead, self.config.costs);
+        self.disk.forget(self.lived_ns);
+        let costs = self.config.costs;
+        let mut turns = self.share_processors(until_ns);
+        while let Some(Reverse((_, place, number))) = turns.pop() {
+            let guest = &mut self.guests[place];
+            guest.live(number, &mut World { host, disk: &mut self.disk, costs: &costs }, until_ns)?;
+            if guest.runs(&guest.processes[number], until_ns) {
+                turns.push(Reverse((guest.processes[number].clock_ns, place, number)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who runs in a slice, by clock, place of the guest and number; tells each how much slower it is than alone.
+    fn share_processors(&mut self, until_ns: u64) -> BinaryHeap<Reverse<(u64, usize, usize)>> {
+        let mut turns = BinaryHeap::new();
+        let mut beside = vec![0; self.guests.len()];
         for (place, guest) in self.guests.iter().enumerate() {
             let ready = guest.processes.iter().enumerate().filter(|(_, one)| guest.runs(one, until_ns));
             let before = turns.len();
-            turns.extend(ready.map(|(number, one)| (one.clock_ns, place, number, 0)));
-            let beside = (turns.len() - before) as u64;
-            turns[before..].iter_mut().for_each(|(.., each)| *each = beside);
-            demand += WHOLE * beside.min(1);
+            turns.extend(ready.map(|(number, one)| Reverse((one.clock_ns, place, number))));
+            beside[place] = (turns.len() - before) as u64;
         }
+        let demand: u64 =
+            self.overhead + beside.iter().map(|processes| WHOLE * (*processes).min(1)).sum::<u64>();
         let dilation = (demand / u64::from(self.config.processors)).max(WHOLE);
-        turns.sort_unstable();
-        for (_, place, number, beside) in turns {
-            let guest = &mut self.guests[place];
-            guest.processes[number].dilation = dilation * beside;
-            guest.live(number, &mut World { host, disk: &mut self.disk, costs: &costs }, until_ns)?;
+        for Reverse((_, place, number)) in &turns {
+            self.guests[*place].processes[*number].dilation = dilation * beside[*place];
         }
-        Ok(())
+        turns
     }
 
     /// After the host has done what it does at a whole second: guests do what they do of themselves.

@@ -42,6 +42,8 @@ pub(super) struct Process {
     /// Virtual time up to which it has lived; what it waits for may end later than now.
     pub clock_ns: u64,
     pub started_ns: u64,
+    /// It has waited since it was let run.
+    pub has_waited: bool,
     /// Time in which it stood still because its virtual machine was held up.
     pub lost_ns: u64,
     op_began_ns: u64,
@@ -71,6 +73,7 @@ impl Process {
             begun: 0,
             clock_ns: start_ns,
             started_ns: start_ns,
+            has_waited: false,
             lost_ns: 0,
             op_began_ns: start_ns,
             dilation: WHOLE,
@@ -120,9 +123,13 @@ impl Process {
 
     /// Takes note of the memory that its batch names.
     pub fn note_memory(&mut self) {
-        let pages = || self.batch.refs.iter().filter_map(|one| one.memory_page());
-        let (Some(from), Some(last)) = (pages().min(), pages().max()) else { return };
-        let to = last.saturating_add(1);
+        let (from, to) = self.batch.refs.iter().fold((u32::MAX, 0), |(from, to), one| {
+            let page = one.memory_page();
+            (from.min(page.unwrap_or(u32::MAX)), to.max(page.map_or(0, |page| page.saturating_add(1))))
+        });
+        if to == 0 {
+            return;
+        }
         self.memory = match self.memory.is_empty() {
             true => from..to,
             false => self.memory.start.min(from)..self.memory.end.max(to),
@@ -136,13 +143,14 @@ impl Process {
 
     /// Uses the processor.
     pub fn compute(&mut self, ns: u64) {
-        let ns = ns * self.dilation / WHOLE;
-        self.clock_ns += ns;
+        let ns = ns.saturating_mul(self.dilation) / WHOLE;
+        self.clock_ns = self.clock_ns.saturating_add(ns);
         self.busy_ns += ns;
     }
 
     /// Waits until then.
     pub fn wait(&mut self, until_ns: u64, off: Off) {
+        self.has_waited |= until_ns > self.clock_ns;
         self.line.add(self.clock_ns, until_ns, off);
         self.clock_ns = self.clock_ns.max(until_ns);
     }
