@@ -6,8 +6,7 @@ from esxcore.experiment import build_host
 fleet = Scenario.builtin()
 
 for order in ("permutation", "draws"):
-    sharing = fleet.sharing.model_copy(update={"order": order})
-    host = build_host(fleet.model_copy(update={"sharing": sharing}))
+    host = build_host(fleet.changed({"sharing.order": order}))
     census = host.census()
     host.scan(census["pages"])
     found = host.stats()["reclaimed_pages"] / census["reclaimed_pages"]

@@ -128,6 +128,11 @@ class OutOfMachineMemoryError(EsxError, MemoryError):
 class RealMemoryError(EsxError, MemoryError):
     """The system running esxcore has too little memory for the machine that is simulated."""
 
+    # Not left to MemoryError: libraries that pickle errors with their tracebacks, as Dask does,
+    # make what has no way of its own by MemoryError.__new__, which refuses other classes.
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), self.args
+
 
 class WorkloadError(EsxError, ValueError):
     """A workload yields what no process can do, or nothing: its time would stand still."""

@@ -3,7 +3,8 @@
 A policy is an object with one method, ``targets(view)``: in goes a `HostView`, a value with a row a
 virtual machine, out come whole pages, a number for each. What else it may have, `Policy` says.
 Those built in and those written in Python work alike wherever a policy is taken: `Host`,
-`Host.policy`, scenarios.
+`Host.policy`, scenarios. A package can have policies that are known by name wherever it is
+installed: entry points of the group ``esxcore.policies``, each the name of a class.
 
 A policy that thinks in weights rather than in pages ends in ``view.apportion(weights)``, which
 makes valid targets of any weights.
@@ -13,10 +14,11 @@ Neighbours: `esxcore.squeezed` is one written in Python; hosts ask them in `Host
 
 from __future__ import annotations
 
+import copy
 import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Protocol, SupportsIndex, TypeAlias, runtime_checkable
 
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 from esxcore import _core
 from esxcore.arguments import column, in_range, real_number
 from esxcore.errors import ArgumentTypeError, ConfigError, PolicyError
+from esxcore.extras import loaded, named, plug_ins
 from esxcore.squeezed import Squeezed
 from esxcore.view import HostView
 
@@ -63,8 +66,11 @@ class _BuiltIn:
 
     name: str
 
+    def _is_of_core(self) -> bool:
+        return True
+
     def _core(self) -> _core.Policy:
-        settings = [(field.name, getattr(self, field.name)) for field in fields(self)]  # type: ignore[arg-type]
+        settings = [(each.name, getattr(self, each.name)) for each in fields(self)]  # type: ignore[arg-type]
         return _core.Policy(self.name, settings)
 
     def targets(self, view: HostView) -> NDArray[np.int64]:
@@ -106,22 +112,50 @@ class Equal(_BuiltIn):
 
 @dataclass(frozen=True)
 class Static(_BuiltIn):
-    """Targets that stay as they are; who comes later makes them invalid.
+    """No policy worth the name, the baseline: what there is is divided once and for all.
+
+    Without `pages` it is divided by size: every virtual machine gets memory in proportion to its
+    max, as far as min allows, whatever its shares and whatever it does. It is divided anew only
+    when virtual machines come, go or are changed, or when so much is not there any more; what
+    sharing saves is nobody's. That is remembered, so an object is for one host.
+
+    With `pages` the targets stay as they are, and who comes later makes them invalid.
 
     Attributes
     ----------
-    pages : tuple of int
+    pages : tuple of int, optional
         Pages for each virtual machine in power-on order.
     """
 
-    pages: tuple[int, ...]
+    pages: tuple[int, ...] | None
+    _last: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     name = "static"
 
-    def __init__(self, pages: WholeNumbers) -> None:
-        object.__setattr__(self, "pages", tuple(column(pages, "targets").tolist()))
+    def __init__(self, pages: WholeNumbers | None = None) -> None:
+        fixed = None if pages is None else tuple(column(pages, "targets").tolist())
+        object.__setattr__(self, "pages", fixed)
+        object.__setattr__(self, "_last", {})
+
+    def fork(self) -> Static:
+        """A copy that remembers the same, for a host that is forked."""
+        return copy.deepcopy(self)
+
+    def _is_of_core(self) -> bool:
+        return self.pages is not None
 
     def _core(self) -> _core.Policy:
-        return _core.Policy(self.name, [("targets", list(self.pages))])
+        return _core.Policy(self.name, [("targets", list(self.pages or ()))])
+
+    def targets(self, view: HostView) -> NDArray[np.int64]:
+        """The targets for a view."""
+        if self.pages is not None:
+            return super().targets(view)
+        among = (view.names, view.min_pages.tolist(), view.max_pages.tolist())
+        if self._last.get("among") != among or self._last["sum"] > view.available_pages:
+            targets = view.apportion(view.max_pages)
+            self._last.update(among=among, targets=targets, sum=int(targets.sum()))
+        last: NDArray[np.int64] = self._last["targets"].copy()
+        return last
 
 
 @dataclass(frozen=True)
@@ -159,6 +193,36 @@ POLICIES: Mapping[str, Callable[..., Policy]] = {
 }
 """Policies by name; what each takes are its settings."""
 
+ENTRY_POINTS = "esxcore.policies"
+"""The group of entry points by which other packages have policies of a name."""
+
+
+def policy_names() -> tuple[str, ...]:
+    """Names of all policies: those built in, and those of other packages that are installed."""
+    return tuple(dict.fromkeys([*POLICIES, *plug_ins(ENTRY_POINTS)]))
+
+
+def found_policy(name: str) -> Callable[..., Policy] | None:
+    """The class of the policy of that name, built in or another package's; None if there is none.
+
+    Other packages are only looked through where nothing that is built in has the name.
+
+    Raises
+    ------
+    ConfigError
+        If the package that has it cannot be imported, or has no class with a method ``targets``
+        there.
+    """
+    if name in POLICIES:
+        return POLICIES[name]
+    point = plug_ins(ENTRY_POINTS).get(name)
+    if point is None:
+        return None
+    found = loaded(point)
+    if isinstance(found, type) and callable(getattr(found, "targets", None)):
+        return found
+    raise ConfigError(f"{named(point)} is {found!r}; expected a class with a method targets(view)")
+
 
 def resolve_policy(policy: object, what: str = "policy", **settings: Any) -> Policy:
     """The policy that a name, or an object with a method ``targets(view)``, stands for.
@@ -171,22 +235,24 @@ def resolve_policy(policy: object, what: str = "policy", **settings: Any) -> Pol
         If the object has no method ``targets``.
     """
     if isinstance(policy, str):
-        make = POLICIES.get(policy)
+        try:
+            make = found_policy(policy)
+        except ConfigError as error:
+            raise ConfigError(f"{what}: {policy!r}: {error}") from error
         if make is None:
-            near = difflib.get_close_matches(policy, POLICIES, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {_list(POLICIES)}"
+            known = policy_names()
+            near = difflib.get_close_matches(policy, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {_list(known)}"
             raise ConfigError(f"{what}: no policy is named {policy!r}; {hint}")
-        known = inspect.signature(make).parameters
+        taken = inspect.signature(make).parameters
         for name in settings:
-            if name not in known:
+            if name not in taken:
                 raise ConfigError(
-                    f"{what}: {policy} has no setting {name!r}; expected {_list(known) or 'none'}"
+                    f"{what}: {policy} has no setting {name!r}; expected {_list(taken) or 'none'}"
                 )
-        for name, parameter in known.items():
+        for name, parameter in taken.items():
             if parameter.default is parameter.empty and name not in settings:
-                raise ConfigError(
-                    f"{what}: {policy} needs its setting {name!r}{_FIXED if make is Static else ''}"
-                )
+                raise ConfigError(f"{what}: {policy} needs its setting {name!r}")
         return make(**settings)
     if isinstance(policy, type) and callable(getattr(policy, "targets", None)):
         raise ArgumentTypeError(
@@ -197,9 +263,6 @@ def resolve_policy(policy: object, what: str = "policy", **settings: Any) -> Pol
             f"{what}: {policy!r}; expected a name or an object with a method targets(view)"
         )
     return policy  # type: ignore[return-value]
-
-
-_FIXED = "; Host.set_targets(pages) fixes targets, and policy=Static(pages) does from the beginning"
 
 
 def _needed(policy: type) -> str:
@@ -217,7 +280,7 @@ _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def core_form(policy: Policy) -> CoreForm:
     """A policy as the core takes it."""
-    if isinstance(policy, _BuiltIn):
+    if isinstance(policy, _BuiltIn) and policy._is_of_core():
         return policy._core()
     name = getattr(policy, "name", None)
     name = name if isinstance(name, str) else type(policy).__name__

@@ -142,7 +142,8 @@ class Recording(RecordedTables, RecordedWork):
     time_s : float64, shape (samples,)
         Virtual seconds of each sample, rising from 0.
     host, census : mapping of name to array, shape (samples,)
-        `Host.stats` and `Host.census` at each sample; whole pages and counts.
+        `Host.stats` and `Host.census` at each sample; whole pages and counts. Samples at which no
+        census was taken have -1 in it.
     vms : mapping of name to array, shape (samples, VMs)
         The numeric columns of `Host.vms` at each sample, -1 or NaN while the VM is powered off; and
         ``stalled_s``, the seconds for which the VM's workload had stood still for want of memory,
@@ -186,10 +187,18 @@ class Recording(RecordedTables, RecordedWork):
 
     @property
     def sharing_fraction(self) -> NDArray[np.float64]:
-        """Pages reclaimed by pages that could be, shape (samples,); NaN where none could."""
+        """Pages reclaimed by pages that could be, shape (samples,).
+
+        NaN where none could, and where no census was taken.
+        """
         possible = self.census["reclaimed_pages"].astype(np.float64)
-        possible[possible == 0] = np.nan
+        possible[possible <= 0] = np.nan
         return self.host["reclaimed_pages"] / possible
+
+    @property
+    def counted(self) -> NDArray[np.intp]:
+        """The samples at which a census was taken, rising; none if it never was."""
+        return np.flatnonzero(self.census["reclaimed_pages"] >= 0)
 
     def sharing_peak(self) -> SharingPeak | None:
         """When sharing came nearest to what the contents allow; None if they never did."""

@@ -25,13 +25,19 @@ _LONGEST = 60
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def toml_key(key: str) -> str:
+def toml_key(key: object) -> str:
     """A key as TOML writes it: in quotes if it is no plain word."""
-    return key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+    key = key if isinstance(key, str) else repr(key)
+    return key if _BARE_KEY.fullmatch(key) else _text(key)
+
+
+def _text(text: str) -> str:
+    """A string in quotes; TOML wants one more character escaped than JSON."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def toml_value(value: object) -> str:
-    """A value as TOML writes it; a JSON string of printable characters is a TOML string."""
+    """A value as TOML writes it; a JSON string is nearly a TOML string."""
     if isinstance(value, dict):
         pairs = (f"{toml_key(key)} = {toml_value(item)}" for key, item in value.items())
         return f"{{ {', '.join(pairs)} }}"
@@ -39,7 +45,7 @@ def toml_value(value: object) -> str:
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    return _text(value) if isinstance(value, str) else repr(value)
 
 
 def abridged(value: object) -> str:
@@ -48,6 +54,8 @@ def abridged(value: object) -> str:
         text = toml_value(value)
     except ValueError:  # Python does not print integers of thousands of digits
         return "too long a number"
+    # What is no value of TOML comes in Python's words: on one line, of letters that can be written.
+    text = " ".join(text.splitlines()).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 

@@ -118,9 +118,9 @@ class Squeezed:
     name = "squeezed"
 
     def __init__(self, reserved_pages: SupportsIndex = 0, patience_s: float = PATIENCE_S) -> None:
-        self._kept = KEPT_FREE_PAGES + in_range(reserved_pages, "reserved_pages", 0, 2**32 - 1)
-        self._patience_s = real_number(patience_s, "patience_s")
-        if not 0 < self._patience_s < float("inf"):
+        self.reserved_pages = in_range(reserved_pages, "reserved_pages", 0, 2**32 - 1)
+        self.patience_s = real_number(patience_s, "patience_s")
+        if not 0 < self.patience_s < float("inf"):
             raise ConfigError(f"patience_s: {patience_s!r}; expected a number above 0")
         self._watched: dict[str, _Watched] = {}
 
@@ -137,7 +137,7 @@ class Squeezed:
         guests = _guests(view)
         # A guest whose driver does not answer starts anew when it does.
         watched = {guest.name: self._look(guest, view) for guest in guests if guest.active}
-        targets = _squeeze(guests, view.available_pages - self._kept)
+        targets = _squeeze(guests, view.available_pages - KEPT_FREE_PAGES - self.reserved_pages)
         for guest, target in zip(guests, targets, strict=True):
             if guest.name in watched:
                 watched[guest.name].target = target
@@ -151,7 +151,7 @@ class Squeezed:
             return _Watched(guest.has, guest.has, view.now_s)
         if self._is_well(guest, before, view):
             return _Watched(guest.has, before.target, view.now_s)
-        if view.now_s - before.since_s < self._patience_s:
+        if view.now_s - before.since_s < self.patience_s:
             return _Watched(guest.has, before.target, before.since_s)
         guest.active = False
         pinned_s = view.now_s if before.pinned_s is None else before.pinned_s
@@ -162,8 +162,10 @@ class Squeezed:
         if abs(before.target - guest.has) < abs(before.target - before.has):
             return True
         if guest.has == before.target:
-            return before.pinned_s is None or view.now_s - before.pinned_s >= self._patience_s
-        return guest.has < before.target and view.free_pages <= self._kept
+            return before.pinned_s is None or view.now_s - before.pinned_s >= self.patience_s
+        return (
+            guest.has < before.target and view.free_pages <= KEPT_FREE_PAGES + self.reserved_pages
+        )
 
 
 def _guests(view: View) -> list[_Guest]:

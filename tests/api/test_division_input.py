@@ -72,8 +72,6 @@ POLICIES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: "esx2003", ConfigError,
      "policy: no policy is named 'esx2003'; did you mean 'esx2002'?"),
     (lambda: "none", ConfigError, "policy: no policy is named 'none'; expected one of 'esx2002',"),
-    (lambda: "static", ConfigError,
-     "policy: static needs its setting 'pages'; Host.set_targets(pages) fixes targets, and"),
     (lambda: 3, ArgumentTypeError, "policy: 3; expected a name or an object with a method"),
     (lambda: esxcore.MinFunding, ArgumentTypeError,
      "policy: <class 'esxcore.policy.MinFunding'>; expected an instance, MinFunding()"),

@@ -332,7 +332,17 @@ def test_the_policy_object_the_function_and_the_host_agree(tax_rate: float) -> N
 
 
 @pytest.mark.parametrize(
-    "policy", ["esx2002", "proportional", "equal", "proxmox", esxcore.Equal(), esxcore.Squeezed()]
+    "policy",
+    [
+        "esx2002",
+        "proportional",
+        "equal",
+        "static",
+        "proxmox",
+        esxcore.Equal(),
+        esxcore.Static(),
+        esxcore.Squeezed(),
+    ],
 )
 def test_every_policy_runs_on_a_host(policy: Any) -> None:
     host = tight_host(policy)
@@ -341,6 +351,58 @@ def test_every_policy_runs_on_a_host(policy: Any) -> None:
         host.audit()
     assert all(20 <= pages <= 40 for pages in targets(host))
     assert host.explain("web").facts["policy"] == getattr(policy, "name", policy)
+
+
+def test_static_divides_by_size_whatever_anybody_does() -> None:
+    host = esxcore.Host(memory="160MiB", content="tokens", policy="static")
+    sizes = {"small": 24, "large": 96, "bound": 48}
+    for name, mib in sizes.items():
+        least = f"{mib}MiB" if name == "bound" else "4MiB"
+        host.power_on(name, f"{mib}MiB", min=least, overhead="8MiB", shares=mib % 7)
+    host.touch("small", np.arange(24 * 256))
+    host.advance(30)
+    small, large, bound = targets(host)
+    assert bound == 48 * 256
+    assert abs(4 * small - large) < 5
+    assert host.explain("small").facts["policy"] == "static"
+    before = targets(host)
+    host.touch("large", np.arange(9000))
+    host.advance(60)
+    assert targets(host) == before
+    assert host.view().available_pages > sum(before)  # sharing saves, and nobody gets it
+    fork = host.fork()
+    assert fork.policy is not host.policy
+    host.power_off("bound")
+    host.advance(15)
+    fork.advance(15)
+    assert (targets(host)[0] > small, targets(fork)) == (True, before)
+    host.configure("small", max="12MiB")
+    host.advance(1)
+    assert abs(8 * targets(host)[0] - targets(host)[1]) < 9
+
+
+def test_static_divides_anew_when_less_is_there() -> None:
+    view = tight_host("static").view()
+    policy = esxcore.Static()
+    assert sum(policy.targets(view)) == view.available_pages
+    more = dataclasses.replace(view, available_pages=view.available_pages + 7)
+    assert sum(policy.targets(more)) == view.available_pages
+    less = dataclasses.replace(view, available_pages=view.available_pages - 7)
+    assert sum(policy.targets(less)) == view.available_pages - 7
+    assert sum(policy.targets(view)) == view.available_pages - 7
+    policy.targets(view)[:] = 0  # an array of one's own
+    assert sum(policy.targets(view)) == view.available_pages - 7
+
+
+def test_static_with_pages_is_fixed() -> None:
+    host = tight_host("static")
+    host.policy = esxcore.Static([30, 20, 38])
+    host.advance(30)
+    assert targets(host) == [30, 20, 38]
+    view = host.view()
+    assert esxcore.Static([30, 20, 38]).targets(view).tolist() == [30, 20, 38]
+    assert esxcore.Static().targets(view).tolist() == view.apportion(view.max_pages).tolist()
+    assert (esxcore.Static().pages, esxcore.Static([]).pages) == (None, ())
 
 
 def test_whatever_tells_targets_is_a_policy() -> None:

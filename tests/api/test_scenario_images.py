@@ -113,7 +113,7 @@ def test_a_scenario_with_an_image_is_written_and_read_back(images: Path) -> None
     first = scenario(images, WEB_RAW, {"trace": "trace.npz", "vm": 0})
     (images / "again.toml").write_text(first.to_toml())
     again = Scenario.from_toml(images / "again.toml")
-    assert again.model_dump() == first.model_dump()
+    assert again == first
     assert 'contents = { image = "web.raw" }' in first.to_toml()
 
 

@@ -72,7 +72,7 @@ def test_init_prints_a_scenario_that_runs_from_anywhere(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_text(done.stdout)
     scenario = Scenario.from_toml(path)
-    assert scenario.model_dump() == Scenario.builtin().model_dump()
+    assert scenario == Scenario.builtin()
     for vm in scenario.vms:
         assert vm.contents is not None
         assert scenario.data_path(vm.contents.trace) == packaged("fleet_a.npz")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -25,6 +27,22 @@ def test_each_class_is_documented_and_pickles(kind: type[Exception]) -> None:
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(twin) is kind
         assert str(twin) == "something with 3 numbers"
+
+
+def test_each_class_pickles_with_its_traceback_too() -> None:
+    pytest.importorskip("tblib")
+    code = """
+import inspect, pickle
+from tblib import pickling_support
+from esxcore import errors
+pickling_support.install()
+for _, kind in inspect.getmembers(errors, inspect.isclass):
+    try:
+        raise kind("said")
+    except Exception as error:
+        assert str(pickle.loads(pickle.dumps(error))) == "said", kind
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_numbers_survive() -> None:

@@ -212,7 +212,7 @@ MISTAKES = [
     ({"name": "equal", "x": 1}, 'unknown key policy.x of policy "equal"; expected no parameters'),
     ({"tax_rate": 1.5}, 'policy: policy "esx2002" cannot be made: tax_rate'),
     ({"tax_rate": "x"}, 'policy: policy "esx2002" cannot be made: tax_rate'),
-    ({"name": "static"}, 'policy.pages is missing; policy "static" cannot be without it'),
+    ({"name": "static", "pags": []}, 'unknown key policy.pags of policy "static"; did you mean'),
     ({"name": "own:Parts"}, '.py has no Parts; did you mean "Part"?'),
     ({"name": "own:Part", "prt": 1}, 'unknown key policy.prt of policy "own:Part"; did you mean'),
     ({"name": "own:Needs"}, 'policy.what is missing; policy "own:Needs" cannot be without it'),

@@ -203,8 +203,7 @@ def test_what_writes_store_is_told(folder: Path) -> None:
 def test_costs_are_a_preset_and_what_is_changed(folder: Path) -> None:
     def done(costs: Any) -> int:
         scenario = scenario_in(folder, {"kind": "scan", "memory": "8MiB", "op_time": "0s"}, "1s")
-        data = scenario.model_dump(exclude_none=True) | {"run": {"duration": "1s", "costs": costs}}
-        return operations(run(Scenario.from_mapping(data, "my.toml", folder)))[-1]
+        return operations(run(scenario.changed({"run.costs": costs})))[-1]
 
     assert done({"preset": "2002"}) == done("2002") != done("nvme")
     assert done({"access_ns": 10_000}) < 100_100

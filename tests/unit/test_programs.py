@@ -13,6 +13,7 @@ import pytest
 
 import esxcore
 from esxcore import Program, dbench, files, idle, phases, replay, scan, toucher, zipf
+from esxcore.errors import ArgumentTypeError, ConfigError
 from esxcore.workload import KINDS
 
 FUNCTIONS = (dbench, files, idle, phases, replay, scan, toucher, zipf)
@@ -244,3 +245,24 @@ def test_a_file_that_changes_is_read_again(loadfile: Path) -> None:
     loadfile.write_text("Dance 1 NT_STATUS_OK\n")
     with pytest.raises(esxcore.DataError, match=r"client.txt:1: .*Dance"):
         pickle.loads(pickle.dumps(program)).core()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("nope",), r"^workload: 'nope'; expected one of toucher, zipf"),
+        (("zpf",), r"^workload: 'zpf'; did you mean 'zipf'\?$"),
+        ((5,), r"^workload: 5; expected one of toucher, zipf"),
+        ((["zipf"],), r"^workload: \['zipf'\]; expected one of"),
+        (("zipf", 5), r"^zipf: parameters: 5; expected pairs of a name and a value"),
+        (("zipf", (1,)), r"^zipf: parameters: \(1,\); expected pairs"),
+        (("zipf", (("memry", 5),)), r"^zipf: unknown parameter 'memry'; did you mean 'memory'\?$"),
+        (("zipf", (("memory", 5),), "x"), r"^zipf: processes: 'x' is str; expected a whole number"),
+        (("zipf", (("memory", 5),), 0), r"^zipf: processes: 0; expected 1 to 65536$"),
+        (("replay", (("trace", 5),)), r"^trace: 5; expected a PageTrace, or the path of one$"),
+    ],
+)
+def test_a_program_made_by_hand_is_checked_too(given: tuple[Any, ...], said: str) -> None:
+    with pytest.raises((ConfigError, ArgumentTypeError), match=said):
+        Program(*given)
+    assert Program("zipf", {"memory": 5}) == zipf("20KiB")  # type: ignore[arg-type]

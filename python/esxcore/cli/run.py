@@ -218,7 +218,9 @@ def _summary(recording: Recording, name: str, files: dict[str, Path]) -> dict[st
     """The result as plain JSON values; pages, fractions and virtual seconds."""
     *vms, host = recording.memory()
     peak = recording.sharing_peak()
-    possible = int(recording.census["reclaimed_pages"][-1])
+    at = recording.counted[-1] if recording.counted.size else None
+    possible = None if at is None else int(recording.census["reclaimed_pages"][at])
+    reclaimed = 0 if at is None else int(recording.host["reclaimed_pages"][at])
     return {
         "esxcore": recording.version,
         "scenario": name,
@@ -234,7 +236,7 @@ def _summary(recording: Recording, name: str, files: dict[str, Path]) -> dict[st
         "work": [row._asdict() for row in recording.work()],
         "sharing": {
             "possible_pages": possible,
-            "fraction": host.reclaimed_pages / possible if possible else None,
+            "fraction": reclaimed / possible if possible else None,
             "peak_fraction": peak.fraction if peak else None,
             "peak_time_s": peak.time_s if peak else None,
         },
@@ -345,15 +347,22 @@ def _stalls(recording: Recording) -> Iterator[str]:
 
 
 def _sharing_text(recording: Recording) -> str:
-    possible = int(recording.census["reclaimed_pages"][-1])
-    reclaimed = int(recording.host["reclaimed_pages"][-1])
+    if not recording.counted.size:
+        saved = mib_text(int(recording.host["reclaimed_pages"][-1]))
+        return f"Sharing reclaims {saved} MiB; what the contents would allow was not counted."
+    at = recording.counted[-1]
+    possible = int(recording.census["reclaimed_pages"][at])
+    reclaimed = int(recording.host["reclaimed_pages"][at])
     peak = recording.sharing_peak()
     if peak is None:
         return "No two resident pages were ever equal: there was nothing to share."
     share = _percent_text(reclaimed / possible) if possible else "all"
+    is_last = at == len(recording.time_s) - 1
+    when = "" if is_last else f", as counted after {_time_text(recording.time_s[at])}"
     return (
         f"Sharing reclaims {mib_text(reclaimed)} MiB: {share} of the {mib_text(possible)} MiB "
-        f"that the resident contents allow.\nIt came nearest after {_time_text(peak.time_s)}: "
+        f"that the resident contents allow{when}.\n"
+        f"It came nearest after {_time_text(peak.time_s)}: "
         f"{_percent_text(peak.fraction)} of {mib_text(peak.possible_pages)} MiB."
     )
 

@@ -58,7 +58,8 @@ def run(
     Parameters
     ----------
     scenario : Scenario
-        What to run.
+        What to run. Policies and workloads that it has as objects are copied, so each run begins
+        with them as they were given.
     seed : int, optional
         Used in place of the scenario's own.
     workloads : mapping of str to Workload or PacedWorkload, optional
@@ -102,7 +103,7 @@ def run(
     """
     seed = _seed(scenario, seed)
     course = _course(scenario, seed, dict(workloads or {}))
-    samples = Samples(course)
+    samples = Samples(course, scenario.run)
     samples.take()
     try:
         _live(scenario, course, samples, progress)
@@ -139,6 +140,8 @@ def build_host(scenario: Scenario, *, seed: int | None = None) -> Host:
 
 def _course(scenario: Scenario, seed: int, workloads: dict[str, AnyWorkload]) -> Course:
     """The course of a scenario, at second 0."""
+    if not scenario.vms:
+        raise scenario.refusal("nothing to run: expected one VM or more")
     plans = open_plans(scenario)
     _check_workloads(workloads, scenario.vm_names())
     course = Course(scenario, plans, seed, workloads)
@@ -147,6 +150,8 @@ def _course(scenario: Scenario, seed: int, workloads: dict[str, AnyWorkload]) ->
 
 
 def _seed(scenario: Scenario, seed: int | None) -> int:
+    if not isinstance(scenario, Scenario):
+        raise ArgumentTypeError(f"scenario: {scenario!r}; expected a Scenario")
     if seed is None:
         return scenario.host.seed
     seed = whole_number(seed, "seed")

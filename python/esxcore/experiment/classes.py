@@ -6,7 +6,6 @@ Whatever is wrong with it comes out as one line.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import sys
@@ -18,12 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from esxcore.errors import EsxError
 from esxcore.scenario import Scenario
+from esxcore.scenario.named import RAISED, nearest, no_such, told
 from esxcore.scenario_text import abridged
-
-RAISED = (Exception, SystemExit)
-"""What code of the user's may raise and be blamed for; Ctrl-C is not its doing."""
 
 
 class Sort(NamedTuple):
@@ -48,13 +44,6 @@ class Sort(NamedTuple):
         return any(callable(getattr(found, method, None)) for method in self.methods)
 
 
-def told(error: BaseException) -> str:
-    """What an error says, with its kind if it is none of the package's own."""
-    if isinstance(error, EsxError):
-        return str(error)
-    return ": ".join(filter(None, (type(error).__name__, str(error))))
-
-
 def blamed_line(whose: str, error: BaseException) -> str:
     """One line about what code of the user's raised, and where."""
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -73,8 +62,7 @@ def found_class(
     """
     module, colon, attribute = name.partition(":")
     if not colon:
-        hint = nearest(name, built_in) or f"expected {listed(built_in)} or module:Class"
-        raise scenario.refusal(f"{field_name} is {abridged(name)}; {hint}")
+        raise no_such(scenario, field_name, name, built_in)
     if not (attribute.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         raise scenario.error(field_name, name, "module:Class, both names of Python")
     try:
@@ -103,33 +91,6 @@ def _kind(found: object, sort: Sort) -> str:
         return "a function"
     owner = f"a {sort.noun} made already, of class" if sort.fits(found) else "of type"
     return f"{owner} {type(found).__name__}"
-
-
-def check_parameters(
-    scenario: Scenario,
-    field_name: str,
-    called: str,
-    given: Mapping[str, object],
-    factory: Callable[..., object],
-) -> None:
-    """Refuses parameters that a class does not take, and the lack of those that it needs."""
-    try:
-        taken = inspect.signature(factory).parameters
-    except ValueError:  # classes of C need not tell
-        return
-    if any(each.kind is each.VAR_KEYWORD for each in taken.values()):
-        return
-    named = {name: each for name, each in taken.items() if each.kind not in _BY_POSITION}
-    for key in given:
-        if key not in named:
-            hint = nearest(key, named) or f"expected {listed(named) or 'no parameters'}"
-            raise scenario.refusal(f"unknown key {field_name}.{key} of {called}; {hint}")
-    for name, each in named.items():
-        if each.default is each.empty and name not in given:
-            raise scenario.refusal(f"{field_name}.{name} is missing; {called} cannot be without it")
-
-
-_BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
 
 
 def import_from(module: str, folder: Path) -> ModuleType:
@@ -171,14 +132,3 @@ def _out_of_the_way(top: str, origin: str | None) -> Iterator[None]:
         yield
     finally:
         sys.modules.update(aside)
-
-
-def nearest(name: str, known: Mapping[str, object]) -> str | None:
-    """Advice on a name, if there is one like it."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {abridged(near[0])}?" if near else None
-
-
-def listed(names: Mapping[str, object]) -> str:
-    """Names, one after the other."""
-    return ", ".join(names)

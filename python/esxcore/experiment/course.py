@@ -36,6 +36,7 @@ from esxcore.scenario import (
     VmSection,
     is_nothing,
 )
+from esxcore.scenario.division import policies_after
 from esxcore.scenario.guests import GuestSection
 from esxcore.scenario_text import abridged
 from esxcore.simulation import Simulation, WorkReport
@@ -82,8 +83,9 @@ class Course:
         self._scenario = scenario
         self._policy = scenario.policy
         self._policies = _policies(scenario)
-        bare = scenario.policy.is_bare
-        policy = None if bare else make_policy(scenario, "policy", scenario.policy)
+        policy = scenario.own_policy()
+        if policy is None and not scenario.policy.is_bare:
+            policy = make_policy(scenario, "policy", scenario.policy)
         with _fields_named(scenario):
             self.host = _host(scenario, seed, policy)
         run = scenario.run
@@ -181,16 +183,11 @@ class Course:
 
 def _policies(scenario: Scenario) -> dict[int, tuple[PolicySection, Policy]]:
     """The policy after each event that changes it, by the position of the event."""
-    made: dict[int, tuple[PolicySection, Policy]] = {}
-    section = scenario.policy
-    in_time = sorted(enumerate(scenario.events), key=lambda numbered: numbered[1].at_s)
-    for position, event in in_time:
-        if event.policy_change is not None:
-            section = section.changed(event.policy_change)
-            # The short form has its parameter in the event itself.
-            field_name = f"events[{position}]" + (".policy" if event.policy else "")
-            made[position] = section, make_policy(scenario, field_name, section)
-    return made
+    first = None if scenario.has_own_policy else scenario.policy
+    return {
+        position: (section, make_policy(scenario, field_name, section))
+        for position, field_name, section in policies_after(first, scenario.events)
+    }
 
 
 def _host(scenario: Scenario, seed: int, policy: Policy | None) -> Host:

@@ -40,7 +40,7 @@ def open_plans(scenario: Scenario) -> list[Plan]:
             source = _source(scenario, field_name, section, trace, image)
         pages = _vm_pages(scenario, field_name, section, source)
         with _named(scenario, f"{field_name}.workload"):
-            workload = opened_workload(scenario, field_name, section, pages, record)
+            workload = opened_workload(scenario, position, section, pages, record)
         plans.append(Plan(section, source, workload))
     return plans
 

@@ -10,16 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from esxcore.errors import EsxError, PolicyError
-from esxcore.experiment.classes import (
-    RAISED,
-    Sort,
-    blamed_line,
-    check_parameters,
-    found_class,
-    told,
-)
+from esxcore.experiment.classes import Sort, blamed_line, found_class
 from esxcore.policy import POLICIES, Policy
 from esxcore.scenario import PolicySection, Scenario
+from esxcore.scenario.named import made_policy, named_policy
 from esxcore.scenario_text import abridged
 
 _NOTE = "policy "
@@ -35,23 +29,19 @@ def make_policy(scenario: Scenario, field_name: str, section: PolicySection) -> 
     ScenarioError
         If there is none of that name, it takes no such parameter or refuses it, or it is no policy.
     """
-    factory = _factory(scenario, field_name, section.name)
-    called = f"policy {abridged(section.name)}"
-    check_parameters(scenario, field_name, called, section.parameters, factory)
-    try:
-        policy = factory(**section.parameters)
-    except RAISED as error:
-        problem = f"{field_name}: {called} cannot be made: {told(error)}"
-        raise scenario.refusal(problem) from error
+    policy = made_policy(scenario, field_name, section, _factory(scenario, field_name, section))
     if not callable(getattr(policy, "targets", None)):
         raise scenario.error(f"{field_name}.name", section.name, _SORT.expected)
     return policy
 
 
-def _factory(scenario: Scenario, field_name: str, name: str) -> Callable[..., Policy]:
-    if name in POLICIES:
-        return POLICIES[name]
-    own: Callable[..., Policy] = found_class(scenario, f"{field_name}.name", name, POLICIES, _SORT)
+def _factory(scenario: Scenario, field_name: str, section: PolicySection) -> Callable[..., Policy]:
+    known = named_policy(scenario, field_name, section)
+    if known is not None:
+        return known
+    own: Callable[..., Policy] = found_class(
+        scenario, f"{field_name}.name", section.name, POLICIES, _SORT
+    )
     return own
 
 

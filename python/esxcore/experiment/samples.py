@@ -13,7 +13,7 @@ from esxcore import __version__
 from esxcore.decisions import Gathering
 from esxcore.experiment.course import Course
 from esxcore.recording import Recording
-from esxcore.scenario import Scenario
+from esxcore.scenario import RunSection, Scenario
 from esxcore.simulation import WorkReport
 
 _WORK = {
@@ -29,12 +29,19 @@ _LOST = {"stalled_s": "held_s", "blocked_s": "blocked_s"}
 _NOTHING = WorkReport(-1, -1, -1, -1, math.nan, math.nan, 0, 0, -1, 0, 0)
 """Of who is off."""
 
+_CENSUS = ("pages", "zero_pages", "distinct_pages", "shared_pages", "reclaimed_pages")
+_NOT_COUNTED = dict.fromkeys(_CENSUS, -1)
+
 
 class Samples:
     """Everything that can be seen of a course, a row each time it is looked at."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, course: Course, run: RunSection) -> None:
         self._course = course
+        self._run = run
+        self._census_s = 0.0 if run.census_s < math.inf else math.inf  # when it is due again
+        self._names = list(course.guests)
+        self._absent: dict[str, NDArray[Any]] = {}
         self._rows: list[dict[str, Mapping[str, Any]]] = []
         self._times: list[float] = []
         self._decisions = Gathering(tuple(course.guests))
@@ -51,7 +58,7 @@ class Samples:
         vms = self._vms() | self._work()
         row: dict[str, Mapping[str, Any]] = {
             "host": host.stats(),
-            "census": host.census(),
+            "census": self._census(),
             "vms": vms,
         }
         # Ctrl-C may come at any time: what is taken is taken whole.
@@ -69,25 +76,44 @@ class Samples:
             self._columns("census"),
             self._columns("vms"),
             scenario.vm_names(),
-            scenario.to_toml(),
+            scenario.described(),
             seed,
             __version__,
             decisions=self._decisions.decisions(),
         )
 
+    def _census(self) -> Mapping[str, int]:
+        """Equal contents counted, where that is due: it reads all resident pages. -1 elsewhere."""
+        host, every = self._course.host, self._run.census_s
+        if host.now < self._census_s and (host.now < self._run.duration_s or every == math.inf):
+            return _NOT_COUNTED
+        self._census_s = (host.now // every + 1) * every if every else 0.0
+        return host.census()
+
     def _vms(self) -> dict[str, NDArray[Any]]:
         """Numeric columns with a row for each VM of the scenario, powered on or not."""
         columns = self._course.host.vms()
-        places = {name: place for place, name in enumerate(self._course.guests)}
-        rows = [places[name] for name in columns["name"].tolist()]
-        vms = {}
-        for name, column in columns.items():
-            if column.dtype.kind in "biuf":
-                number = column.astype(np.int64) if column.dtype.kind == "b" else column
-                absent = np.nan if number.dtype.kind == "f" else -1
-                vms[name] = np.full(len(places), absent, number.dtype)
-                vms[name][rows] = number
+        names = columns.pop("name").tolist()
+        numbers = {
+            name: column.astype(np.int64) if column.dtype.kind == "b" else column
+            for name, column in columns.items()
+            if column.dtype.kind in "biuf"
+        }
+        if names == self._names:
+            return numbers
+        places = {name: place for place, name in enumerate(self._names)}
+        rows = [places[name] for name in names]
+        vms = {name: self._off(name, column).copy() for name, column in numbers.items()}
+        for name, column in numbers.items():
+            vms[name][rows] = column
         return vms
+
+    def _off(self, name: str, column: NDArray[Any]) -> NDArray[Any]:
+        """A column of which nobody is on."""
+        if name not in self._absent:
+            absent = np.nan if column.dtype.kind == "f" else -1
+            self._absent[name] = np.full(len(self._names), absent, column.dtype)
+        return self._absent[name]
 
     def _work(self) -> dict[str, NDArray[Any]]:
         """What became of the guests' processes; who is off has only its time that was lost."""

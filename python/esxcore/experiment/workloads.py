@@ -7,45 +7,21 @@ runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
-from esxcore.errors import ArgumentTypeError, ConfigError, ScenarioError
-from esxcore.experiment.classes import (
-    RAISED,
-    Sort,
-    check_parameters,
-    found_class,
-    listed,
-    nearest,
-    told,
-)
+from esxcore.experiment.classes import Sort, found_class
 from esxcore.scenario import Scenario, VmSection, WorkloadSection
+from esxcore.scenario.named import RAISED, check_parameters, told
+from esxcore.scenario.programs import OWN_KINDS, made_program, need_kind
 from esxcore.scenario_text import abridged
-from esxcore.workload import KINDS, Activity, ActivityRecord, AnyWorkload, Program
-from esxcore.workload.programs import Parameter, found_load
+from esxcore.workload import KINDS, Activity, ActivityRecord, AnyWorkload
 
 _SORT = Sort(
     "workload",
     ("batch", "accesses"),
     "a class with a method batch(now) or accesses(second)",
 )
-_FILES = ("files", "dbench")
-"""Kinds that need a guest with a page cache."""
-
-_EXPECTED = {
-    "pages": 'a size with its unit (KiB, MiB, GiB, TiB) in whole 4 KiB pages, such as "64MiB"',
-    "count": "a whole number of at least 0",
-    "number": "a number",
-    "time": 'a time with a unit (us, ms, s, min, h), such as "100us"',
-    "seconds": 'whole seconds with a unit (s, min, h), such as "90s"',
-    "flag": "true or false",
-    "word": "one of its words",
-    "sizes": 'a size such as "50MiB", or a list like [["0s", "50MiB"], ["3min", "250MiB"]]',
-    "trace": "the path of a trace in quotes",
-    "load": 'the path of a load file in quotes, such as "client.txt"',
-}
 _Record = Callable[[str], ActivityRecord]
 
 
@@ -66,9 +42,9 @@ class Opened:
 
 
 def opened_workload(
-    scenario: Scenario, field_name: str, vm: VmSection, pages: int, record: _Record
+    scenario: Scenario, position: int, vm: VmSection, pages: int, record: _Record
 ) -> Opened | None:
-    """The workload of a section of VMs with so many pages; None if it has none.
+    """The workload of a section of VMs, there, with so many pages; None if it has none.
 
     Raises
     ------
@@ -80,22 +56,19 @@ def opened_workload(
     section = vm.workload
     if section is None:
         return None
-    field_name = f"{field_name}.workload"
+    field_name = f"vms[{position}].workload"
+    if scenario.has_own_workload(position):
+        count = section.processes or 1
+        return Opened.of(section, lambda: [scenario.own_workload(position) for _ in range(count)])
     if section.name is None:
         activity = _activity(scenario, field_name, section, pages, record)
         opened = Opened.of(section, lambda: [activity])
         # The replay itself waits for its start, in the time of the guest.
         return opened if section.start is None else replace(opened, start_s=0)
-    if section.name == "activity":
-        said = 'a table like { activity = "builtin:active_phases" }'
-        raise scenario.error(f"{field_name}.kind", section.name, said)
+    need_kind(scenario, field_name, vm)
     if section.name not in KINDS:
         return Opened.of(section, _own(scenario, field_name, section))
-    if section.name in _FILES and (vm.guest is None or vm.guest.kind == "default"):
-        raise scenario.error(
-            f"{field_name}.kind", section.name, 'guest = "linux" or "windows", who have files'
-        )
-    program = _program(scenario, field_name, section)
+    program = made_program(scenario, field_name, section)
     return Opened.of(section, lambda: [program])
 
 
@@ -127,8 +100,7 @@ def _own(
 ) -> Callable[[], list[AnyWorkload]]:
     """What makes the processes of a workload of one's own."""
     name = str(section.kind)
-    kinds = {kind: None for kind in KINDS if kind != "activity"}
-    factory = found_class(scenario, f"{field_name}.kind", name, kinds, _SORT)
+    factory = found_class(scenario, f"{field_name}.kind", name, OWN_KINDS, _SORT)
     called = f"workload {abridged(name)}"
     check_parameters(scenario, field_name, called, section.parameters, factory)
 
@@ -140,76 +112,3 @@ def _own(
             raise scenario.refusal(problem) from error
 
     return make
-
-
-def _program(scenario: Scenario, field_name: str, section: WorkloadSection) -> Program:
-    kind = str(section.name)
-    rows, given = KINDS[kind].parameters, dict(section.parameters)
-    processes = section.processes or 1
-    if kind == "dbench":
-        processes = _clients(scenario, field_name, given, section)
-    for key in given:
-        if key not in rows:
-            hint = nearest(key, rows) or f"expected {listed(rows)}"
-            raise scenario.refusal(f"unknown key {field_name}.{key} of workload {kind!r}; {hint}")
-    for name, row in rows.items():
-        field = f"{field_name}.{name}"
-        if name in given:
-            given[name] = _checked(scenario, field, row, given[name])
-        elif row.form == "load":
-            given[name] = found_load()
-        elif row.is_required:
-            raise scenario.refusal(f"{field} is missing; expected {row.meaning}: {_expected(row)}")
-    try:
-        return Program.of(kind, given, processes)
-    except (ConfigError, ArgumentTypeError) as error:
-        raise _named(scenario, field_name, kind, rows, section, error) from error
-
-
-def _clients(
-    scenario: Scenario, field_name: str, given: dict[str, Any], section: WorkloadSection
-) -> int:
-    """How many clients dbench has; takes the key away."""
-    clients = given.pop("clients", section.processes or 1)
-    if isinstance(clients, bool) or not isinstance(clients, int) or not 1 <= clients <= 2**16:
-        raise scenario.error(f"{field_name}.clients", clients, "a whole number from 1 to 65536")
-    return clients
-
-
-def _checked(scenario: Scenario, field: str, row: Parameter, value: Any) -> Any:
-    """A value as the program takes it; in files sizes and times have units."""
-    units = ("pages", "time", "seconds", "trace", "load")
-    if row.form in units and not isinstance(value, str):
-        raise scenario.error(field, value, _expected(row))
-    if row.form == "sizes" and not isinstance(value, str):
-        pairs = value if isinstance(value, list) else [None]
-        for pair in pairs:
-            if not (isinstance(pair, list) and [type(part) for part in pair] == [str, str]):
-                raise scenario.error(field, value, _expected(row))
-    if row.form == "load" or (row.form == "trace" and not value.startswith("builtin:")):
-        return str(scenario.folder / value)
-    return value
-
-
-def _expected(row: Parameter) -> str:
-    return " or ".join(map(abridged, row.words)) if row.words else _EXPECTED[row.form]
-
-
-def _named(
-    scenario: Scenario,
-    field_name: str,
-    kind: str,
-    rows: Mapping[str, Parameter],
-    section: WorkloadSection,
-    error: Exception,
-) -> ScenarioError:
-    """What a program refuses, said of the field: ``zipf: exponent is 11; expected 0 to 10``."""
-    said = str(error).removeprefix(f"{kind}: ")
-    name = said.partition(" ")[0].rstrip(":")
-    value = section.parameters.get(name)
-    if name not in rows or value is None:
-        return scenario.refusal(f"{field_name}: {said}")
-    _, _, expected = said.rpartition("; expected ")
-    if f"{name} is " not in said or rows[name].form in ("pages", "time"):
-        expected = _expected(rows[name]) if f"{name} is " not in said else f"{expected} pages"
-    return scenario.error(f"{field_name}.{name}", value, expected)

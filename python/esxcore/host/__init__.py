@@ -95,10 +95,10 @@ class Host(HostClock, HostDivision):
         virtual machine that has most of them for its shares; or nobody.
     policy : str, object or None
         Who decides how much memory each virtual machine should have (section 5): the name of a
-        policy (``"esx2002"``, the paper's; ``"proportional"``, ``"equal"``, ``"proxmox"``,
-        ``"squeezed"``), or an object with a method ``targets(view)`` such as `MinFunding`. With
-        None memory is not divided: it goes to those who come first, and nothing is reserved,
-        reclaimed or held back.
+        policy (``"esx2002"``, the paper's; ``"proportional"``, ``"equal"``, ``"static"``, by size
+        once and for all, ``"proxmox"``, ``"squeezed"``), or an object with a method
+        ``targets(view)`` such as `MinFunding`. With None memory is not divided: it
+        goes to those who come first, and nothing is reserved, reclaimed or held back.
     balance_period : str or int
         Time between two computations of targets (section 6.3).
     thresholds : tuple of four floats

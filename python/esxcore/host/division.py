@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from esxcore.arguments import Shares, Size, entitlement, page_count, real_number
+from esxcore.arguments import Shares, Size, column, entitlement, page_count, real_number
 from esxcore.config import parse_duration
 from esxcore.errors import ConfigError
 from esxcore.host.tables import VmLike
@@ -83,9 +83,9 @@ class HostDivision(HostTransfers):
         ArgumentTypeError
             If they are no integers.
         """
-        policy = Static(targets)
-        self._core.check_targets(list(policy.pages))
-        self.policy = policy
+        fixed = column(targets, "targets").tolist()
+        self._core.check_targets(fixed)
+        self.policy = Static(fixed)
 
     def view(self) -> HostView:
         """What a policy would see now (paper, section 5).

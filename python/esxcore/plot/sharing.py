@@ -49,21 +49,24 @@ def plot_sharing(recording: Recording, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        The axes drawn on: MiB against minutes of virtual time.
+        The axes drawn on: MiB against minutes of virtual time. What the contents allow is drawn
+        from census to census, and not at all if there was none.
     """
     ax = new_axes(ax)
     minutes = recording.time_s / 60
     host, possible = recording.host, recording.census["reclaimed_pages"]
-    lines: tuple[tuple[str, NDArray[Any], str, dict[str, Any]], ...] = (
-        ("shared", host["shared_pages"], SHARED, {}),
-        ("what the contents allow to reclaim", possible, POSSIBLE, _ON_TOP),
-        ("reclaimed", host["reclaimed_pages"], RECLAIMED, {"linewidth": 3.2}),
-        ("zero pages among the shared", host["zero_pages"], ZERO, {}),
+    counted, all_samples = recording.counted, np.arange(len(minutes))
+    lines: tuple[tuple[str, NDArray[Any], NDArray[np.intp], str, dict[str, Any]], ...] = (
+        ("shared", host["shared_pages"], all_samples, SHARED, {}),
+        ("what the contents allow to reclaim", possible, counted, POSSIBLE, _ON_TOP),
+        ("reclaimed", host["reclaimed_pages"], all_samples, RECLAIMED, {"linewidth": 3.2}),
+        ("zero pages among the shared", host["zero_pages"], all_samples, ZERO, {}),
     )
     drawn: list[Artist] = []
-    for label, pages, colour, style in lines:
-        sizes = pages * MIB_PER_PAGE
-        drawn += ax.plot(minutes, sizes, color=colour, label=label, **LINE | style)
+    for label, pages, at, colour, style in lines:
+        if at.size:
+            sizes = pages[at] * MIB_PER_PAGE
+            drawn += ax.plot(minutes[at], sizes, color=colour, label=label, **LINE | style)
     ax.set_ylabel("memory (MiB)")
     ax.set_ylim(bottom=0)
     finish(ax, minutes, drawn, "best")

@@ -211,6 +211,7 @@ def _line(name: str, x: NDArray[Any], y: Line, unit: str) -> Any:
         y=y.astype(np.float32),
         mode="lines",
         line=style,
+        connectgaps=name == "possible",  # which is known wherever a census was taken
         meta={"role": name},
         hovertemplate=f"{name} %{{y:,.1f}} {unit}<extra></extra>",
     )

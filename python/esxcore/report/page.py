@@ -85,6 +85,7 @@ def page(recording: Recording, title: str) -> str:
         legend=_legend(lines, any(changes)),
         rows=[_row(recording, position, name) for position, name in enumerate(names)],
         has_free="free" in host,
+        has_census=bool(recording.counted.size),
         decisions=decisions,
         changed=len(recording.decisions),
         more=more,
@@ -155,13 +156,16 @@ def _policy(recording: Recording) -> str:
 def _tiles(recording: Recording) -> Iterator[Tile]:
     host = recording.host
     reclaimed, peak = host["reclaimed_pages"], recording.sharing_peak()
-    if peak is None:
+    if not recording.counted.size:
+        note = f"most {mib(reclaimed.max())}; what contents would allow was not counted"
+    elif peak is None:
         note = "no two pages were ever equal"
     elif peak.reclaimed_pages:
         best = f"at best {percent(peak.fraction)} of what contents allow"
         note = f"most {mib(reclaimed.max())}; {best}"
     else:
-        note = f"contents would allow {mib(recording.census['reclaimed_pages'][-1])}"
+        possible = recording.census["reclaimed_pages"][recording.counted[-1]]
+        note = f"contents would allow {mib(possible)}"
     yield Tile("Reclaimed by sharing", mib(reclaimed[-1]), note)
     if "balloon_pages" in host and has_states(recording):
         balloon = host["balloon_pages"]

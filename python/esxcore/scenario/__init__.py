@@ -4,7 +4,8 @@ The models mirror the file section by section and keep sizes and durations as th
 written, units and all; properties give them in seconds. Each field's ``description`` says
 what it expects, and it is from there that an error message takes its words: whatever is wrong with
 a file comes out as one `ScenarioError` line that names the file, the field, the value and what was
-expected.
+expected. A `Scenario` built in Python goes the same way: what is given becomes tables of the file
+(`esxcore.scenario.given`), which the same models check.
 
 Neighbours: `esxcore.experiment` runs a scenario. This module opens no data file; it only says where
 they are.
@@ -15,130 +16,102 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Self
+from typing import Any, NoReturn, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import ValidationError
 
-from esxcore.datafile import data_path, packaged
-from esxcore.errors import ConfigError, DataError, ScenarioError
-from esxcore.scenario.division import BARE, EventSection, PolicySection, ReclaimSection
-from esxcore.scenario.fields import NEVER, Section, is_nothing
+from esxcore.datafile import packaged
+from esxcore.errors import ConfigError, ScenarioError
+from esxcore.scenario.changes import Tables, changed_tables
+from esxcore.scenario.division import PolicySection, ReclaimSection, policies_after
+from esxcore.scenario.fields import NEVER, is_nothing
+from esxcore.scenario.given import policy_table, table_of, workload_table
 from esxcore.scenario.guests import WorkloadSection
+from esxcore.scenario.model import GROWING, ScenarioModel
+from esxcore.scenario.named import check_policy
+from esxcore.scenario.own import Own
+from esxcore.scenario.programs import check_workload
+from esxcore.scenario.reading import Readable
 from esxcore.scenario.sections import (
     SEED_LIMIT,
     HostSection,
     RunSection,
-    SamplingSection,
-    SharingSection,
     VmSection,
 )
-from esxcore.scenario_text import RULE, abridged, first_problem, toml_key, toml_value
+from esxcore.scenario_text import abridged, first_problem
 
 __all__ = [
     "NEVER",
     "SEED_LIMIT",
     "PolicySection",
     "ReclaimSection",
+    "RunSection",
     "Scenario",
+    "ScenarioModel",
     "VmSection",
     "WorkloadSection",
     "is_nothing",
 ]
 
-_OF_DIVISION = ("min", "shares", "balloon_limit", "overhead", "driver")
-"""Keys of a VM that mean nothing where memory is not divided."""
+_KEYS = {"host": HostSection.model_fields, "run": RunSection.model_fields}
+_MANY = ("vms", "events")
 
 
-def _not_empty(vms: tuple[VmSection, ...]) -> tuple[VmSection, ...]:
-    if not vms:
-        raise ConfigError("nothing to run")
-    return vms
-
-
-# Not pydantic's own length check: it also complains of an empty tuple when the one item is wrong.
-_Vms = Annotated[tuple[VmSection, ...], AfterValidator(_not_empty)]
-
-
-class Scenario(Section):
+class Scenario(Readable):
     """A whole experiment: one host, its virtual machines, and how long to watch them.
+
+    Built here step by step, or read from a file by `from_toml`; one meaning for both. Each step is
+    checked at once, and one that fails changes nothing.
+
+    Parameters
+    ----------
+    memory, duration : str
+        Machine memory and virtual time to run, such as ``"512MiB"`` and ``"20min"``.
+    swap, content, seed, sample, processors, costs, ...
+        Every other key of ``[host]`` and ``[run]`` by its own name.
+    policy : str, mapping or object
+        A name such as ``"proxmox"`` or ``"module:Class"``, a table as in the file, or an object
+        with a method ``targets(view)``.
+    sharing, sampling, reclaim, ... : mapping
+        Every other section of the file by its own name.
+
+    Raises
+    ------
+    ScenarioError
+        If something is missing, unknown or cannot be run; one line, in the words of the file.
 
     Examples
     --------
-    >>> scenario = Scenario.from_mapping(
-    ...     {
-    ...         "host": {"memory": "1GiB"},
-    ...         "vms": [{"name": "web", "max": "256MiB", "count": 2}],
-    ...         "run": {"duration": "5min"},
-    ...     }
-    ... )
-    >>> scenario.vm_names()
-    ('web-1', 'web-2')
+    >>> import esxcore
+    >>> lab = Scenario(memory="512MiB", duration="20min")
+    >>> lab.vm("idle", max="256MiB", guest="windows", workload="idle")
+    >>> lab.vm("busy", max="256MiB", guest="linux", workload=esxcore.zipf("220MiB"))
+    >>> lab.event("5min", vm="busy", shares=2000)
+    >>> lab.vm_names()
+    ('idle', 'busy')
+    >>> lab.changed({"vms.busy.max": "300MiB", "policy.tax_rate": 0.5}).vms[1].max
+    '300MiB'
     """
 
-    host: HostSection = Field(description="a table [host]")
-    sharing: SharingSection = Field(SharingSection(), description="a table [sharing]")
-    sampling: SamplingSection = Field(SamplingSection(), description="a table [sampling]")
-    policy: PolicySection = Field(PolicySection(), description="a table [policy]")
-    reclaim: ReclaimSection = Field(ReclaimSection(), description="a table [reclaim]")
-    vms: _Vms = Field(strict=False, description="one table [[vms]] or more")
-    events: tuple[EventSection, ...] = Field((), strict=False, description="tables [[events]]")
-    run: RunSection = Field(description="a table [run]")
-
-    _source: str = PrivateAttr("scenario")
-    _folder: Path = PrivateAttr(Path())
-
-    @model_validator(mode="after")
-    def _has_names_of_their_own(self) -> Self:
-        name, times = Counter(self.vm_names()).most_common(1)[0]
-        if times > 1:
-            raise PydanticCustomError(
-                RULE,
-                'vms: {times} of them are named "{name}"; expected a name of its own for each',
-                {"times": times, "name": name},
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _divides_or_does_not(self) -> Self:
-        if not self.policy.is_bare:
-            return self
-        given = ["host.swap"] if self.host.swap is not None else []
-        given += ["reclaim"] if "reclaim" in self.model_fields_set else []
-        for position, section in enumerate(self.vms):
-            keys = (key for key in _OF_DIVISION if getattr(section, key) is not None)
-            given += [f"vms[{position}].{key}" for key in keys]
-        given += [f"events[{position}]" for position in range(len(self.events))]
-        if given:
-            _refuse(
-                f"{given[0]} is given, but memory is not divided; expected a policy"
-                f' other than "{BARE}"'
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _has_events_that_can_happen(self) -> Self:
-        sections = {name: section for section in self.vms for name in section.names()}
-        for position, event in enumerate(self.events):
-            field = f"events[{position}]"
-            if event.vm is not None and event.vm not in sections:
-                near = difflib.get_close_matches(event.vm, sections, 1)
-                hint = f"did you mean {abridged(near[0])}?" if near else "expected the name of a VM"
-                _refuse(f"{field}.vm is {abridged(event.vm)}; {hint}")
-            if event.vm is not None and not sections[event.vm].is_on(event.at_s):
-                _refuse(
-                    f"{field}.at is {abridged(event.at)}; expected a time at which VM"
-                    f" {abridged(event.vm)} is powered on"
-                )
-            if event.policy is not None and event.policy.name == BARE:
-                _refuse(
-                    f'{field}.policy.name is "{BARE}"; expected a policy: a host that divides'
-                    " its memory goes on dividing it"
-                )
-        return self
+    def __init__(self, **settings: Any) -> None:
+        self._source, self._folder = "scenario", Path()
+        tables: Tables = {"vms": []}
+        own = Own()
+        for key, value in settings.items():
+            if key == "policy":
+                tables["policy"], policy = self._told(policy_table, value, "policy")
+                own = Own(policy)
+            elif section := next((each for each, keys in _KEYS.items() if key in keys), None):
+                tables.setdefault(section, {})[key] = table_of(key)(value)
+            elif key in ScenarioModel.model_fields and key not in (*_KEYS, *_MANY):
+                tables[key] = table_of(key)(value)
+            else:
+                raise self.refusal(f"unknown keyword {key}; {_nearest(key)}")
+        self._model = self._validated({"host": {}, "run": {}} | tables)
+        self._own = own
+        self._check()
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Self:
@@ -181,12 +154,9 @@ class Scenario(Section):
         ScenarioError
             If it says something that cannot be run; one line.
         """
-        try:
-            scenario = cls.model_validate(data)
-        except ValidationError as error:
-            raise ScenarioError(f"{source}: {first_problem(cls, data, error)}") from error
-        scenario._source = source
-        scenario._folder = folder or Path()
+        scenario = cls.__new__(cls)
+        scenario._source, scenario._folder, scenario._own = source, folder or Path(), Own()
+        scenario._model = scenario._validated(data, None)
         return scenario
 
     @classmethod
@@ -194,43 +164,181 @@ class Scenario(Section):
         """A scenario that comes with the package."""
         return cls.from_toml(packaged(f"{name}.toml"))
 
-    def vm_names(self) -> tuple[str, ...]:
-        """Names of all virtual machines in power-on order."""
-        return tuple(name for section in self.vms for name in section.names())
+    # -- building ----------------------------------------------------------------------------------
 
-    @property
-    def folder(self) -> Path:
-        """Where relative paths start; policies of one's own are looked for there first."""
-        return self._folder
+    def vm(self, name: str, **keys: Any) -> None:
+        """Adds a virtual machine, or several equal ones.
 
-    def data_path(self, reference: str) -> Path:
-        """Path of a data file the scenario refers to; ``builtin:`` names are in the package."""
-        return data_path(reference, self._folder)
+        Parameters
+        ----------
+        name : str
+            A name of its own.
+        max, contents, min, shares, start, stop, count, ...
+            Every key of ``[[vms]]`` by its own name, as in the file.
+        workload : str, mapping, Program or object
+            What is done in it: a kind such as ``"idle"``, a table as in the file, what
+            `esxcore.zipf` and its like make, or an object with a method ``batch(now)`` or
+            ``accesses(second)``. Each process of each run gets a copy of the object.
+        guest : str, mapping or Guest
+            Its operating system.
 
-    def error(self, field: str, value: object, expected: str) -> ScenarioError:
-        """An error about one field, in the words that all errors about scenarios have."""
-        return self.refusal(f"{field} is {abridged(value)}; expected {expected}")
+        Raises
+        ------
+        ScenarioError
+            If it is not as it should be. The scenario stays as it was.
+        """
+        position = len(self.vms)
+        place = f"vms[{position}].workload (VM {abridged(name)})"
+        table = {"name": name} | {key: table_of(key)(value) for key, value in keys.items()}
+        own = self._own
+        if "workload" in keys:
+            table["workload"], workload = self._told(workload_table, keys["workload"], place)
+            own = own.with_workload(position, workload)
+        tables = self._tables()
+        changed = self._with(tables | {"vms": [*tables["vms"], table]}, own)
+        check_workload(changed, f"vms[{position}].workload", changed.vms[position])
+        self._model, self._own = changed._model, own
 
-    def refusal(self, problem: str) -> ScenarioError:
-        """An error that says where the scenario comes from."""
-        return ScenarioError(f"{self._source}: {problem}")
+    def event(self, at: str, **keys: Any) -> None:
+        """Adds something that changes while the run goes on.
 
-    def data_error(self, field: str, error: DataError) -> DataError:
-        """The error of a data file, said of the field that names the file."""
-        return DataError(f"{self._source}: {field}: {error}")
+        Parameters
+        ----------
+        at : str
+            When, in virtual time, such as ``"5min"``.
+        vm, shares, min, max, balloon_limit, tax_rate, policy
+            A table of ``[[events]]`` by its own keys, as in the file. `policy` may be a name too.
 
-    def to_toml(self) -> str:
-        """The scenario as TOML, every default spelled out; `from_toml` reads it back."""
-        lines = []
-        for section, content in self.model_dump(exclude_none=True).items():
-            if section == "reclaim" and self.policy.is_bare:
-                continue
-            head = f"[[{section}]]" if isinstance(content, tuple) else f"[{section}]"
-            for table in content if isinstance(content, tuple) else (content,):
-                rows = (f"{toml_key(key)} = {toml_value(item)}" for key, item in table.items())
-                lines += [head, *rows, ""]
-        return "\n".join(lines)
+        Raises
+        ------
+        ScenarioError
+            If it is not as it should be. The scenario stays as it was.
+        """
+        position = len(self.events)
+        table = {"at": at} | {key: table_of(key)(value) for key, value in keys.items()}
+        if "policy" in keys and not isinstance(keys["policy"], Mapping):
+            table["policy"], policy = self._told(
+                policy_table, keys["policy"], f"events[{position}].policy"
+            )
+            if policy is not None:
+                raise self.error(
+                    f"events[{position}].policy", keys["policy"], "a name or a table of a policy"
+                )
+        tables = self._tables()
+        changed = self._with(tables | {"events": [*tables.get("events", ()), table]}, self._own)
+        changed._check_events()
+        self._model = changed._model
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """A scenario like this one with some fields replaced.
+
+        Parameters
+        ----------
+        changes : mapping of str to value
+            Values by dotted name: ``policy.tax_rate``, ``run.duration``, ``vms.busy.max`` of the
+            virtual machine of that name (of several equal ones, the name of their table),
+            ``vms.*.max`` of all of them, ``events.0.at``. ``policy`` and ``vms.busy.workload`` take
+            whatever `with_policy` and `vm` do. Another policy has no parameters of the one before.
+
+        Raises
+        ------
+        ScenarioError
+            If there is no such field or virtual machine (the nearest is told), or the value is not
+            as it should be.
+
+        Examples
+        --------
+        >>> lab = Scenario(memory="512MiB", duration="20min")
+        >>> lab.changed({"run.duration": "5min", "host.seed": 3}).run.duration
+        '5min'
+        """
+        tables, own = self._told(changed_tables, self._tables(), self._own, changes)
+        changed = self._with(tables, own)
+        changed._check()
+        return changed
+
+    def with_policy(self, policy: Any) -> Self:
+        """A scenario like this one with another policy: a name, a table or an object.
+
+        Raises
+        ------
+        ScenarioError
+            If it is no policy, or not one for this scenario.
+        """
+        return self.changed({"policy": policy})
+
+    def _tables(self) -> Tables:
+        """The sections that were given, or that say something else than their default."""
+        model = self._model
+        tables = {name: getattr(model, name) for name in model.model_fields_set}
+        if model.reclaim == ReclaimSection():  # or no policy could be tried that leaves it out
+            tables.pop("reclaim", None)
+        return tables | {"vms": model.vms}
+
+    def _with(self, tables: Tables, own: Own) -> Self:
+        """Another scenario from the same place."""
+        changed = type(self).__new__(type(self))
+        changed._source, changed._folder, changed._own = self._source, self._folder, own
+        changed._model = changed._validated(tables)
+        changed._check_own()
+        return changed
+
+    def _validated(
+        self, tables: Mapping[str, Any], context: dict[str, bool] | None = GROWING
+    ) -> ScenarioModel:
+        try:
+            return ScenarioModel.model_validate(tables, context=context)
+        except ValidationError as error:
+            raise self.refusal(first_problem(ScenarioModel, tables, error)) from error
+
+    def _told(self, ask: Callable[..., Any], *given: Any) -> Any:
+        """Calls a function whose errors do not know where the scenario is from."""
+        try:
+            return ask(*given)
+        except ConfigError as error:
+            raise self.refusal(str(error)) from error
+
+    def _check(self) -> None:
+        """Refuses what is built in, but not as it is named or given."""
+        if self._own.policy is None:
+            check_policy(self, "policy", self.policy)
+        for position, section in enumerate(self.vms):
+            check_workload(self, f"vms[{position}].workload", section)
+        self._check_events()
+
+    def _check_events(self) -> None:
+        """Refuses policies of events as `_check` does."""
+        first = None if self.has_own_policy else self.policy
+        for _, field_name, section in policies_after(first, self.events):
+            check_policy(self, field_name, section)
+
+    def _check_own(self) -> None:
+        """Refuses parameters of objects, which have what they were made with."""
+        for position in self._own.workloads:
+            section = self.vms[position].workload
+            for key in section.parameters if section else ():
+                self._refuse_parameter(f"vms[{position}].workload", key)
+        if self._own.policy is None:
+            return
+        for key in self.policy.parameters:
+            self._refuse_parameter("policy", key)
+        for event in sorted(self.events, key=lambda event: event.at_s):
+            change = event.policy_change
+            if change is not None and change.name is not None:
+                return
+            for key in change.parameters if change else ():
+                self._refuse_parameter(f"the event at {event.at}", key)
+
+    def _refuse_parameter(self, place: str, key: str) -> NoReturn:
+        raise self.refusal(
+            f"{place}: {key} is given, but what it is of is an object that is made already;"
+            " expected no parameters"
+        )
 
 
-def _refuse(message: str) -> NoReturn:
-    raise PydanticCustomError(RULE, "{message}", {"message": message})
+def _nearest(key: str) -> str:
+    """Advice on a keyword that is not known."""
+    known = [key for keys in _KEYS.values() for key in keys]
+    known += [name for name in ScenarioModel.model_fields if name not in (*_KEYS, *_MANY)]
+    near = difflib.get_close_matches(key, known, 1, 0.5)
+    return f'did you mean "{near[0]}"?' if near else f"expected one of {', '.join(known)}"

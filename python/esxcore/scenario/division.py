@@ -6,9 +6,10 @@ words what is wrong in the same way.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from esxcore.errors import ConfigError
@@ -46,16 +47,31 @@ def _shares(value: Any) -> str | int:
     raise ConfigError("no shares")
 
 
-Shares = Annotated[Any, AfterValidator(_shares)]
+Shares = Annotated[
+    Any,
+    AfterValidator(_shares),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["low", "normal", "high"]},
+                {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**32},
+            ]
+        }
+    ),
+]
 
 
 def _plain(value: object) -> bool:
     """Whether a parameter is made of what TOML and Python both have."""
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
+        return all(
+            isinstance(key, str) and _plain(key) and _plain(item) for key, item in value.items()
+        )
     if isinstance(value, list | tuple):
         return all(_plain(item) for item in value)
-    return isinstance(value, str | bool | int | float)
+    if isinstance(value, str):
+        return not any("\ud800" <= letter <= "\udfff" for letter in value)  # UTF-8 has no such
+    return isinstance(value, bool | int | float) and value == value  # NaN is not a number
 
 
 class Parameters(Section):
@@ -98,6 +114,23 @@ class PolicySection(Parameters):
         return PolicySection(name=change.name or self.name, **(kept | change.parameters))
 
 
+def policies_after(
+    policy: PolicySection | None, events: Sequence[EventSection]
+) -> Iterator[tuple[int, str, PolicySection]]:
+    """The policy after each event that changes it: its position, the name of the field, and what.
+
+    `policy` is the first one; None if it is no matter of tables, so that nothing is said of events
+    that only change its parameters.
+    """
+    for position, event in sorted(enumerate(events), key=lambda numbered: numbered[1].at_s):
+        change = event.policy_change
+        if change is None or (policy is None and change.name is None):
+            continue
+        policy = (policy or PolicySection()).changed(change)
+        # The short form has its parameter in the event itself.
+        yield position, f"events[{position}]" + (".policy" if event.policy else ""), policy
+
+
 class PolicyChange(Parameters):
     """A policy that takes over, or parameters that the one in force goes on with."""
 
@@ -128,7 +161,11 @@ def _guest_caps(value: Any) -> dict[str, float]:
     return value
 
 
-_GuestCaps = Annotated[Any, AfterValidator(_guest_caps)]
+_FRACTIONS = {
+    "type": "object",
+    "additionalProperties": {"type": "number", "minimum": 0, "maximum": 1},
+}
+_GuestCaps = Annotated[Any, AfterValidator(_guest_caps), WithJsonSchema(_FRACTIONS)]
 
 
 class ReclaimSection(Section):

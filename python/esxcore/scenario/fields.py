@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
 
 from esxcore.config import parse_duration, parse_size_text
 from esxcore.errors import ConfigError
@@ -59,6 +59,10 @@ def _seconds_or_never(text: str) -> str:
     return text if text == NEVER else _whole_seconds(text)
 
 
+def _time_or_never(text: str) -> str:
+    return text if text == NEVER else _positive(_whole_seconds(text))
+
+
 def _positive(text: str) -> str:
     if parse_duration(text) <= 0:
         raise ConfigError(f"{text!r} is no time at all")
@@ -71,9 +75,16 @@ def _name(text: str) -> str:
     return text
 
 
-Size = Annotated[str, AfterValidator(_size)]
-SizeOrNothing = Annotated[str, AfterValidator(_size_or_nothing)]
-Moment = Annotated[str, AfterValidator(_whole_seconds)]
-MomentOrNever = Annotated[str, AfterValidator(_seconds_or_never)]
-Duration = Annotated[str, AfterValidator(_whole_seconds), AfterValidator(_positive)]
-Name = Annotated[str, AfterValidator(_name)]
+_NUMBER = r"^\s*[0-9]+(\.[0-9]+)?\s*"
+_SIZE_SHAPE = WithJsonSchema({"type": "string", "pattern": _NUMBER + r"(KiB|MiB|GiB|TiB)\s*$"})
+_TIME = {"type": "string", "pattern": _NUMBER + r"(us|ms|s|min|h)\s*$"}
+_TIME_SHAPE = WithJsonSchema(_TIME)
+_TIME_OR_NEVER_SHAPE = WithJsonSchema({"anyOf": [{"const": NEVER}, _TIME]})
+
+Size = Annotated[str, AfterValidator(_size), _SIZE_SHAPE]
+SizeOrNothing = Annotated[str, AfterValidator(_size_or_nothing), _SIZE_SHAPE]
+Moment = Annotated[str, AfterValidator(_whole_seconds), _TIME_SHAPE]
+MomentOrNever = Annotated[str, AfterValidator(_seconds_or_never), _TIME_OR_NEVER_SHAPE]
+Duration = Annotated[str, AfterValidator(_whole_seconds), AfterValidator(_positive), _TIME_SHAPE]
+DurationOrNever = Annotated[str, AfterValidator(_time_or_never), _TIME_OR_NEVER_SHAPE]
+Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "minLength": 1})]

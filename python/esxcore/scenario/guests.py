@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from esxcore.errors import ConfigError
@@ -44,7 +44,24 @@ def _writes(value: Any) -> Any:
     raise ConfigError("no such writes")
 
 
-_Writes = Annotated[Any, AfterValidator(_writes)]
+_POOL = {"type": "integer", "minimum": 1, "exclusiveMaximum": 2**32}
+_Writes = Annotated[
+    Any,
+    AfterValidator(_writes),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["unique", "same"]},
+                {
+                    "type": "object",
+                    "properties": {"pool": _POOL},
+                    "required": ["pool"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
 
 
 class GuestSection(Section):

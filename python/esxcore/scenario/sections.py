@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
@@ -13,8 +14,10 @@ from esxcore.scenario.division import SHARES, DriverSection, Shares
 from esxcore.scenario.fields import (
     DATA,
     MOMENT,
+    NEVER,
     SIZE,
     Duration,
+    DurationOrNever,
     Moment,
     Name,
     Section,
@@ -193,6 +196,7 @@ class RunSection(Section):
 
     duration: Duration = Field(description=f'{MOMENT} "10min"')
     sample: Duration = Field("1s", description=f'{MOMENT} "5s"')
+    census: DurationOrNever | None = Field(None, description=f'"never", or {MOMENT} "30s"')
     processors: int = Field(2, ge=1, le=2**20, description="a whole number from 1 to 2**20")
     costs: CostsSection = Field(
         CostsSection(),
@@ -208,3 +212,10 @@ class RunSection(Section):
     def sample_s(self) -> int:
         """Virtual seconds between two samples."""
         return seconds(self.sample)
+
+    @property
+    def census_s(self) -> float:
+        """Virtual seconds between two censuses: 0 for each sample, infinity for never."""
+        if self.census == NEVER:
+            return math.inf
+        return 0 if self.census is None else seconds(self.census)

@@ -94,6 +94,17 @@ class Program:
     processes: int = 1
 
     def __post_init__(self) -> None:
+        rows = _rows(self.kind)
+        try:
+            given = dict(self.parameters)
+        except (TypeError, ValueError):
+            expected = "pairs of a name and a value; Program.of understands sizes and times too"
+            raise ArgumentTypeError(
+                f"{self.kind}: parameters: {self.parameters!r}; expected {expected}"
+            ) from None
+        _check_names(self.kind, given, rows)
+        object.__setattr__(self, "parameters", tuple(given.items()))
+        in_range(self.processes, f"{self.kind}: processes", 1, MAX_PROCESSES)
         self.core()
 
     @classmethod
@@ -117,14 +128,8 @@ class Program:
         DataError
             If a file that it reads is missing or damaged.
         """
-        if kind not in KINDS:
-            raise ConfigError(f"workload: {kind!r}; {nearest(kind, KINDS)}")
-        rows = KINDS[kind].parameters
-        for name in given:
-            if name not in rows:
-                raise ArgumentTypeError(
-                    f"{kind}: unknown parameter {name!r}; {nearest(name, rows)}"
-                )
+        rows = _rows(kind)
+        _check_names(kind, given, rows)
         values = tuple(
             (name, _FORMS[row.form](given[name], f"{kind}: {name}"))
             for name, row in rows.items()
@@ -154,6 +159,22 @@ class Program:
     def __repr__(self) -> str:
         said = [f"{name}={value!r}" for name, value in list(self.table().items())[1:]]
         return f"{self.kind}({', '.join(said)})"
+
+
+def _rows(kind: object) -> dict[str, Parameter]:
+    """What a kind takes."""
+    if not isinstance(kind, str):
+        raise ArgumentTypeError(f"workload: {kind!r}; expected one of {', '.join(KINDS)}")
+    if kind not in KINDS:
+        raise ConfigError(f"workload: {kind!r}; {nearest(kind, KINDS)}")
+    return KINDS[kind].parameters
+
+
+def _check_names(kind: str, given: Iterable[object], rows: Mapping[str, Parameter]) -> None:
+    for name in given:
+        if name not in rows:
+            advice = nearest(str(name), rows) if rows else "expected no parameters"
+            raise ArgumentTypeError(f"{kind}: unknown parameter {name!r}; {advice}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -244,6 +265,8 @@ def _in_core(form: str, value: Any) -> Any:
         if isinstance(value, str):
             found = data_path(value, Path())
             value = _traced(value, _state(os.fspath(found), "a trace of page references"))
+        if not isinstance(value, PageTrace):
+            raise ArgumentTypeError(f"trace: {value!r}; expected a PageTrace, or the path of one")
         return value._trace
     return value
 
