@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from esxcore._core import __version__ as __version__
+    from esxcore.comparing import Comparison as Comparison
+    from esxcore.comparing import Estimate as Estimate
+    from esxcore.comparing import PolicyRuns as PolicyRuns
+    from esxcore.comparing import compare as compare
     from esxcore.config import PAGE_SIZE as PAGE_SIZE
     from esxcore.config import paper_parameters as paper_parameters
     from esxcore.contents import ContentTrace as ContentTrace
@@ -41,6 +45,9 @@ if TYPE_CHECKING:
     from esxcore.experiment import RunInterrupted as RunInterrupted
     from esxcore.experiment import build_host as build_host
     from esxcore.experiment import run as run
+    from esxcore.experiment.measure import measure as measure
+    from esxcore.experiment.metrics import METRICS as METRICS
+    from esxcore.experiment.metrics import Metric as Metric
     from esxcore.guest import Guest as Guest
     from esxcore.host import Host as Host
     from esxcore.policy import Equal as Equal
@@ -88,6 +95,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "_core": ("__version__",),
+    "comparing": ("Comparison", "Estimate", "PolicyRuns", "compare"),
     "config": ("PAGE_SIZE", "paper_parameters"),
     "errors": (
         "ArgumentTypeError",
@@ -117,6 +125,8 @@ _HOMES = {
     "simulation": ("Simulation", "WorkReport"),
     "counting": ("Census", "census"),
     "experiment": ("RunInterrupted", "build_host", "run"),
+    "experiment.measure": ("measure",),
+    "experiment.metrics": ("METRICS", "Metric"),
     "host": ("Host",),
     "policy": (
         "Equal",

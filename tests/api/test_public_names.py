@@ -24,6 +24,7 @@ NAMES = {
     "files", "replay", "dbench", "Simulation", "WorkReport", "Costs", "Guest", "Accesses",
     "Activity", "ActivityRecord", "ContentTrace",
     "Census", "census",
+    "compare", "Comparison", "PolicyRuns", "Estimate", "measure", "METRICS", "Metric",
     "EsxError", "ConfigError", "ScenarioError", "DataError", "ContentError", "ArgumentTypeError",
     "PageRangeError", "OutOfMachineMemoryError", "RealMemoryError", "UnknownVmError",
     "DuplicateVmError", "HostBusyError", "InvariantError", "MinOvercommittedError",

@@ -204,10 +204,11 @@ STOREYS = {
     "costs": 2, "extras": 2, "scenario_text": 2, "arguments": 3, "tables": 3, "decisions": 3,
     "vm": 4, "view": 4, "squeezed": 4, "contents": 4, "recording": 4, "sampling": 4,
     "traces": 4, "policy": 5, "images": 5, "workload": 5, "host": 6, "scenario": 6, "counting": 6,
-    "simulation": 7, "experiment": 8, "plot": 9, "report": 9, "cli": 10, "__main__": 11,
-    "__init__": 12,
+    "simulation": 7, "experiment": 8, "plot": 9, "report": 9, "comparing": 10, "cli": 11,
+    "__main__": 12, "__init__": 13,
 }  # fmt: skip
-# Rooms that only the command line names, and what they may draw.
+# Rooms that only these name, and what they may draw.
+DRAWING = ("comparing", "cli", "__init__")
 LEAVES = {
     "plot": {"recording", "counting", "findings", "config", "errors"},
     "report": {"recording", "decisions", "datafile", "errors"},
@@ -250,8 +251,8 @@ def python_judge(here: str, there: str) -> list[str]:
         return []
     if there not in STOREYS:
         return [f"{here} names {there}, which has no storey"]
-    if there in LEAVES and here not in ("cli", "__init__"):
-        return [f"{there} is a leaf, only the command line draws"]
+    if there in LEAVES and here not in DRAWING:
+        return [f"{there} is a leaf, only the command line and comparisons draw"]
     if here in LEAVES and there not in LEAVES[here]:
         return [f"{here} draws what was recorded or counted and knows no {there}"]
     if STOREYS[there] < STOREYS[here]:

@@ -21,7 +21,7 @@ import click
 
 from esxcore.errors import EsxError
 
-COMMANDS = ("run", "census", "init", "schema")
+COMMANDS = ("run", "compare", "census", "init", "schema")
 
 _BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -142,6 +142,7 @@ def main(ctx: click.Context) -> None:
       esxcore run                 the packaged example: a table, a recording, a picture
       esxcore init > my.toml      the same example as a scenario file to change
       esxcore run my.toml         your own
+      esxcore compare my.toml     which policy does best on it
       esxcore census *.raw        what sharing would save on your own guests
 
     Virtual machines live through real page contents and real activity in virtual time; the host

@@ -13,21 +13,32 @@ workload, policy and host; commands and scripts call it.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 
-from esxcore.config import whole_number
+from esxcore.arguments import real_number
+from esxcore.config import parse_duration, whole_number
 from esxcore.errors import ArgumentTypeError, ConfigError
 from esxcore.experiment.course import Course
 from esxcore.experiment.plans import open_plans
-from esxcore.experiment.policies import policy_failure
+from esxcore.experiment.policies import make_policy, policy_failure
 from esxcore.experiment.samples import Samples
 from esxcore.host import Host
 from esxcore.recording import Recording
 from esxcore.scenario import SEED_LIMIT, Scenario
 from esxcore.workload import AnyWorkload, PacedWorkload, Program, Workload
 
-__all__ = ["Progress", "RunInterrupted", "build_host", "policy_failure", "run"]
+__all__ = [
+    "Progress",
+    "RunInterrupted",
+    "build_host",
+    "check_policies",
+    "host_at",
+    "policy_failure",
+    "run",
+]
 
+_LONGEST_STEP_S = 10
 Progress = Callable[[int, int], None]
 """Called after each virtual second with the seconds done and the seconds in all."""
 
@@ -118,13 +129,48 @@ def _live(scenario: Scenario, course: Course, samples: Samples, progress: Progre
     """Lets the scenario happen, second by second."""
     duration, sample = scenario.run.duration_s, scenario.run.sample_s
     for second in range(1, duration + 1):
-        course.live_one_second()
+        course.live()
         samples.listen()
         course.happen(second)
         if second % sample == 0 or second == duration:
             samples.take()
         if progress is not None:
             progress(second, duration)
+
+
+def observe(scenario: Scenario, seed: int, progress: Progress | None = None) -> Recording:
+    """Runs a scenario as `run` does, but looks up only where something is due.
+
+    The recording has the same samples and no decisions. `progress` is called at least every ten
+    virtual seconds; what it raises ends the run.
+    """
+    course = _course(scenario, seed, {})
+    samples = Samples(course, scenario.run)
+    samples.take()
+    now, duration, sample = 0, scenario.run.duration_s, scenario.run.sample_s
+    for second in _due(scenario):
+        while now < second:
+            step = min(second - now, _LONGEST_STEP_S)
+            course.live(step)
+            now += step
+            if progress is not None and now < second:
+                progress(now, duration)
+        course.happen(second)
+        if second % sample == 0 or second == duration:
+            samples.take()
+        if progress is not None:
+            progress(second, duration)
+    return samples.recording(scenario, seed)
+
+
+def _due(scenario: Scenario) -> list[int]:
+    """Seconds at which something happens or is sampled, ascending."""
+    duration = scenario.run.duration_s
+    moments = {duration, *range(0, duration, scenario.run.sample_s)}
+    moments |= {event.at_s for event in scenario.events}
+    for section in scenario.vms:
+        moments |= {section.start_s, section.stop_s or 0}
+    return sorted(moment for moment in moments if 0 < moment <= duration)
 
 
 def build_host(scenario: Scenario, *, seed: int | None = None) -> Host:
@@ -136,6 +182,49 @@ def build_host(scenario: Scenario, *, seed: int | None = None) -> Host:
         As `run` does.
     """
     return _course(scenario, _seed(scenario, seed), {}).host
+
+
+def host_at(scenario: Scenario, seed: int, at: str | float | None = None) -> tuple[Host, float]:
+    """The host of a scenario that was lived through until a moment, and that moment in seconds.
+
+    Parameters
+    ----------
+    scenario, seed
+        What to live through.
+    at : str or float, optional
+        Virtual time such as ``"12min"``, or seconds; the end if left out. The host has lived to the
+        next whole second.
+
+    Raises
+    ------
+    ConfigError
+        If the scenario does not last so long.
+    """
+    duration = scenario.run.duration_s
+    moment = float(duration) if at is None else _moment(at)
+    if not 0 <= moment <= duration:
+        raise ConfigError(f"at: {at!r}; expected a time from 0 to {duration} s, the end of the run")
+    course = _course(scenario, seed, {})
+    for second in range(1, math.ceil(moment) + 1):
+        course.live()
+        course.happen(second)
+    return course.host, moment
+
+
+def check_policies(scenario: Scenario) -> None:
+    """Makes the policy of a scenario as a run does, so that what is wrong with it comes out now.
+
+    Raises
+    ------
+    ScenarioError
+        If there is none of that name, it cannot be imported, made or copied.
+    """
+    if scenario.own_policy() is None and not scenario.policy.is_bare:
+        make_policy(scenario, "policy", scenario.policy)
+
+
+def _moment(at: str | float) -> float:
+    return parse_duration(at, "at") if isinstance(at, str) else real_number(at, "at")
 
 
 def _course(scenario: Scenario, seed: int, workloads: dict[str, AnyWorkload]) -> Course:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -93,6 +94,10 @@ def _kind(found: object, sort: Sort) -> str:
     return f"{owner} {type(found).__name__}"
 
 
+_IMPORTING = threading.RLock()
+"""Held while the path is another: runs in threads import what their scenarios name."""
+
+
 def import_from(module: str, folder: Path) -> ModuleType:
     """Imports a module, from a folder if it is there.
 
@@ -102,7 +107,7 @@ def import_from(module: str, folder: Path) -> ModuleType:
     spec = PathFinder.find_spec(top, [str(folder.absolute())])
     if spec is None:
         return importlib.import_module(module)
-    with _first_on_path(folder.absolute()), _out_of_the_way(top, spec.origin):
+    with _IMPORTING, _first_on_path(folder.absolute()), _out_of_the_way(top, spec.origin):
         importlib.invalidate_caches()
         return importlib.import_module(module)
 

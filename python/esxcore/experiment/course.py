@@ -98,10 +98,10 @@ class Course:
             for name in plan.section.names()
         }
 
-    def live_one_second(self) -> None:
-        """A second of virtual time passes for guests and host."""
+    def live(self, seconds: int = 1) -> None:
+        """Virtual time passes for guests and host."""
         try:
-            self.simulation.advance(1)
+            self.simulation.advance(seconds)
         except (Exception, SystemExit) as error:  # Ctrl-C is no policy's doing
             blame(error, self._policy.name, self.host.now)
             raise

@@ -25,6 +25,7 @@ _WORK = {
     "stall_full_s": "stall_full_s",
     "double_paged_pages": "double_paged_pages",
 }
+_WHOLE = {"run_p50_ns": "p50_ns", "run_p95_ns": "p95_ns", "run_p99_ns": "p99_ns"}
 _LOST = {"stalled_s": "held_s", "blocked_s": "blocked_s"}
 _NOTHING = WorkReport(-1, -1, -1, -1, math.nan, math.nan, 0, 0, -1, 0, 0)
 """Of who is off."""
@@ -117,14 +118,18 @@ class Samples:
 
     def _work(self) -> dict[str, NDArray[Any]]:
         """What became of the guests' processes; who is off has only its time that was lost."""
-        guests = self._course.guests.values()
+        guests, simulation = self._course.guests.values(), self._course.simulation
+        whole = [simulation.report(guest.vm) if guest.vm else _NOTHING for guest in guests]
         for guest in guests:
             if guest.vm is not None:
-                guest.report = self._course.simulation.look(guest.vm)
+                guest.report = simulation.look(guest.vm)
         lost = [guest.report or _NOTHING for guest in guests]
         now = [guest.report if guest.vm and guest.report else _NOTHING for guest in guests]
         columns = {
             name: [getattr(report, field) for report in now] for name, field in _WORK.items()
+        }
+        columns |= {
+            name: [getattr(report, field) for report in whole] for name, field in _WHOLE.items()
         }
         columns |= {
             name: [getattr(report, field) for report in lost] for name, field in _LOST.items()

@@ -25,11 +25,11 @@ from pydantic import ValidationError
 from esxcore.datafile import packaged
 from esxcore.errors import ConfigError, ScenarioError
 from esxcore.scenario.changes import Tables, changed_tables
-from esxcore.scenario.division import PolicySection, ReclaimSection, policies_after
+from esxcore.scenario.division import BARE, PolicySection, ReclaimSection, policies_after
 from esxcore.scenario.fields import NEVER, is_nothing
 from esxcore.scenario.given import policy_table, table_of, workload_table
 from esxcore.scenario.guests import WorkloadSection
-from esxcore.scenario.model import GROWING, ScenarioModel
+from esxcore.scenario.model import GROWING, OF_DIVISION, ScenarioModel
 from esxcore.scenario.named import check_policy
 from esxcore.scenario.own import Own
 from esxcore.scenario.programs import check_workload
@@ -266,6 +266,18 @@ class Scenario(Readable):
             If it is no policy, or not one for this scenario.
         """
         return self.changed({"policy": policy})
+
+    def undivided(self, memory: str) -> Self:
+        """The same virtual machines on a host with that memory, which it does not divide.
+
+        Promises to virtual machines and events, which have no meaning there, are left out.
+        """
+        host = self.host.model_dump(exclude_unset=True, exclude={"swap"}) | {"memory": memory}
+        nothing = dict.fromkeys(OF_DIVISION)
+        vms = [section.model_copy(update=nothing) for section in self.vms]
+        tables = self._tables() | {"host": host, "policy": {"name": BARE}, "vms": vms}
+        tables = {name: tables[name] for name in tables if name not in ("reclaim", "events")}
+        return self._with(tables, Own(None, self._own.workloads))
 
     def _tables(self) -> Tables:
         """The sections that were given, or that say something else than their default."""

@@ -28,7 +28,7 @@ from esxcore.scenario_text import RULE, abridged
 GROWING = {"growing": True}
 """Context in which a scenario is checked that may not have all its virtual machines yet."""
 
-_OF_DIVISION = ("min", "shares", "balloon_limit", "overhead", "driver")
+OF_DIVISION = ("min", "shares", "balloon_limit", "overhead", "driver")
 """Keys of a VM that mean nothing where memory is not divided."""
 
 
@@ -72,7 +72,7 @@ class ScenarioModel(Section):
         given = ["host.swap"] if self.host.swap is not None else []
         given += ["reclaim"] if "reclaim" in self.model_fields_set else []
         for position, section in enumerate(self.vms):
-            keys = (key for key in _OF_DIVISION if getattr(section, key) is not None)
+            keys = (key for key in OF_DIVISION if getattr(section, key) is not None)
             given += [f"vms[{position}].{key}" for key in keys]
         given += [f"events[{position}]" for position in range(len(self.events))]
         if given:

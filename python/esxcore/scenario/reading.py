@@ -116,6 +116,10 @@ class Readable:
         """
         return self._fresh(self._own.workloads.get(position), self._place(position))
 
+    def own_workloads(self) -> tuple[object, ...]:
+        """The workloads that are objects of one's own, as they were given."""
+        return tuple(self._own.workloads.values())
+
     def _fresh(self, own: object | None, place: str) -> Any:
         try:
             return None if own is None else fresh(own, place)

@@ -12,6 +12,7 @@ _WORDS = {
     "bytes": "bytes",
     "MiB": "mib",
     "s": "s",
+    "ms": "ms",
     "ns": "ns",
     "fraction": "fraction",
     "shares": "shares",
@@ -21,9 +22,16 @@ _WORDS = {
         "samples vms writes zeroed"
     ),
     "code": "state",  # the position in `esxcore.recording.STATES`
-    "flag": "blocked",  # 1 or 0
-    "name": "vm",
+    "flag": "blocked significant",  # 1 or 0
+    "name": "vm policy seed metric unit",
 }
+_WHOLE_NAMES = {
+    "ops_per_s": "1/s",
+    "churn": "MiB/min",
+    "fairness": "fraction",
+    "worst_slowdown": "ratio",
+}
+"""Metrics of runs whose last word is no unit."""
 _UNITS = {word: unit for unit, words in _WORDS.items() for word in words.split()}
 
 
@@ -35,7 +43,8 @@ def unit_of(column: str) -> str | None:
     >>> unit_of("stalled_s"), unit_of("cow_breaks"), unit_of("consumed")
     ('s', 'count', 'pages')
     """
-    return _UNITS.get(column.rpartition("_")[2])
+    name = column.partition(":")[0]  # a metric of one virtual machine: "ops_per_s:web"
+    return _WHOLE_NAMES.get(name) or _UNITS.get(name.rpartition("_")[2])
 
 
 def attribute(key: str, column: str) -> dict[str, str]:
