@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from esxcore.errors import RealMemoryError as RealMemoryError
     from esxcore.errors import ScenarioError as ScenarioError
     from esxcore.errors import SizeWarning as SizeWarning
+    from esxcore.errors import SweepError as SweepError
     from esxcore.errors import UnknownVmError as UnknownVmError
     from esxcore.errors import VmBlockedError as VmBlockedError
     from esxcore.errors import WorkloadError as WorkloadError
@@ -73,6 +74,9 @@ if TYPE_CHECKING:
     from esxcore.simulation import Simulation as Simulation
     from esxcore.simulation import WorkReport as WorkReport
     from esxcore.squeezed import Squeezed as Squeezed
+    from esxcore.study import SweepInterrupted as SweepInterrupted
+    from esxcore.study import SweepResult as SweepResult
+    from esxcore.study import sweep as sweep
     from esxcore.traces import PageTrace as PageTrace
     from esxcore.traces import miss_ratios as miss_ratios
     from esxcore.view import HostView as HostView
@@ -115,6 +119,7 @@ _HOMES = {
         "RealMemoryError",
         "ScenarioError",
         "SizeWarning",
+        "SweepError",
         "UnknownVmError",
         "VmBlockedError",
         "WorkloadError",
@@ -151,6 +156,7 @@ _HOMES = {
     ),
     "sampling": ("plan_samples", "sampling_error", "wilson_interval"),
     "scenario": ("Scenario",),
+    "study": ("SweepInterrupted", "SweepResult", "sweep"),
     "traces": ("PageTrace", "miss_ratios"),
     "view": ("HostView",),
     "vm": ("Vm",),

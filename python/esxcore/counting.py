@@ -215,7 +215,8 @@ def census(  # noqa: PLR0913  (settings, by keyword)
     format : str, optional
         The format of all files, instead of what their first bytes say; ``"raw"`` for any bytes.
     threads : int, optional
-        How many read, up to 1024; all processors if not given. The result does not depend on it.
+        How many read, up to 1024; if not given, ``ESXCORE_NUM_THREADS`` (1 in workers of a sweep)
+        or all processors. The result does not depend on it.
     seed : int
         Chooses the sample that is compressed; from 0 to 2**64 - 1.
     progress : callable, optional
@@ -248,6 +249,8 @@ def census(  # noqa: PLR0913  (settings, by keyword)
         raise ConfigError(f"verify: {verify!r}; expected 'bytes' or 'hash128'")
     if not (progress is None or callable(progress)):
         raise ArgumentTypeError(f"progress: {type(progress).__name__}; expected a function")
+    told = os.environ.get("ESXCORE_NUM_THREADS", "")
+    threads = int(told) if threads is None and told.isdecimal() else threads
     workers = None if threads is None else _within("threads", threads, 1, _MOST_THREADS)
     seed = _within("seed", seed, 0, 2**64 - 1)
     images, traces = open_images(sources, pids, format)

@@ -154,6 +154,10 @@ class MissingLibraryError(EsxError, ImportError):
     """A library that esxcore does not depend on is needed here; the message says how to get it."""
 
 
+class SweepError(EsxError, RuntimeError):
+    """A run of a study failed, or an engine did; the rows that are done are in the ledger."""
+
+
 class InvariantError(EsxError, AssertionError):
     """An audit found the host's state contradicting itself: a bug in esxcore.
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _INSTALLED_BY = {
     "arro3.core": ("arro3-core", "'esxcore[arrow]'"),
     "arro3.io": ("arro3-io", "'esxcore[arrow]'"),
+    "joblib": ("joblib", "'esxcore[sweep]'"),
+    "joblib.externals.loky.process_executor": ("joblib", "'esxcore[sweep]'"),
+    "distributed": ("distributed", "'esxcore[dask]'"),
+    "ray": ("ray", "'esxcore[ray]'"),
 }
 
 

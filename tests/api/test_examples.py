@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def test_each_example_has_a_test() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".toml")}
-    assert names == {*SCRIPTS, *SCENARIOS}
+    assert names == {*SCRIPTS, *SCENARIOS, *STUDIES}
 
 
 def run_script(name: str, folder: Path) -> str:
@@ -227,3 +227,38 @@ def test_a_scenario_ends_as_it_promises(name: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     recording = Recording.load(tmp_path / "esxcore-run" / "recording.npz")
     SCENARIOS[name](json.loads(done.stdout), recording)
+
+
+def tax(result: dict[str, Any]) -> None:
+    """What the head of the study says of the tax."""
+    busy, whole = (
+        {
+            policy: np.array(
+                [row[metric] for row in result["rows"] if row["policy"] == policy]
+            ).reshape(5, 3)
+            for policy in ("esx2002", "proportional")
+        }
+        for metric in ("ops_per_s:busy", "ops_per_s")
+    )
+    rising = busy["esx2002"].mean(axis=1)
+    assert (np.diff(rising) > 0).all()
+    assert rising[0] < 600 < 850 < rising[3]  # of 1000 a second
+    assert rising[4] - rising[3] < 0.1 * (rising[3] - rising[0])
+    assert (whole["proportional"] == whole["proportional"][0]).all()
+    assert (busy["proportional"][0] == busy["esx2002"][0]).all()
+
+
+STUDIES = {"sweep.toml": tax}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_ends_as_it_promises(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "esxcore", "sweep", str(EXAMPLES / name), "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    STUDIES[name](json.loads(done.stdout))

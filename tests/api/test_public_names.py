@@ -29,6 +29,7 @@ NAMES = {
     "PageRangeError", "OutOfMachineMemoryError", "RealMemoryError", "UnknownVmError",
     "DuplicateVmError", "HostBusyError", "InvariantError", "MinOvercommittedError",
     "NotAdmittedError", "PolicyError", "VmBlockedError", "WorkloadError", "MissingLibraryError",
+    "SweepError", "SweepInterrupted", "SweepResult", "sweep",
     "SizeWarning", "PageTrace", "miss_ratios",
 }  # fmt: skip
 HOST_MEMBERS = {
@@ -125,6 +126,7 @@ def test_every_error_is_an_esx_error_and_a_builtin() -> None:
         "HostBusyError": RuntimeError,
         "InvariantError": AssertionError,
         "MissingLibraryError": ImportError,
+        "SweepError": RuntimeError,
     }
     named = {name for name in NAMES if name.endswith("Error") and name != "EsxError"}
     assert set(kinds) == named

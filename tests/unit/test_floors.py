@@ -204,11 +204,11 @@ STOREYS = {
     "costs": 2, "extras": 2, "scenario_text": 2, "arguments": 3, "tables": 3, "decisions": 3,
     "vm": 4, "view": 4, "squeezed": 4, "contents": 4, "recording": 4, "sampling": 4,
     "traces": 4, "policy": 5, "images": 5, "workload": 5, "host": 6, "scenario": 6, "counting": 6,
-    "simulation": 7, "experiment": 8, "plot": 9, "report": 9, "comparing": 10, "cli": 11,
-    "__main__": 12, "__init__": 13,
+    "simulation": 7, "experiment": 8, "plot": 9, "report": 9, "comparing": 10, "study": 11,
+    "cli": 12, "__main__": 13, "__init__": 14,
 }  # fmt: skip
 # Rooms that only these name, and what they may draw.
-DRAWING = ("comparing", "cli", "__init__")
+DRAWING = ("comparing", "study", "cli", "__init__")
 LEAVES = {
     "plot": {"recording", "counting", "findings", "config", "errors"},
     "report": {"recording", "decisions", "datafile", "errors"},
@@ -252,7 +252,7 @@ def python_judge(here: str, there: str) -> list[str]:
     if there not in STOREYS:
         return [f"{here} names {there}, which has no storey"]
     if there in LEAVES and here not in DRAWING:
-        return [f"{there} is a leaf, only the command line and comparisons draw"]
+        return [f"{there} is a leaf, only results and the command line draw"]
     if here in LEAVES and there not in LEAVES[here]:
         return [f"{here} draws what was recorded or counted and knows no {there}"]
     if STOREYS[there] < STOREYS[here]:

@@ -21,7 +21,7 @@ import click
 
 from esxcore.errors import EsxError
 
-COMMANDS = ("run", "compare", "census", "init", "schema")
+COMMANDS = ("run", "compare", "sweep", "census", "init", "schema")
 
 _BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

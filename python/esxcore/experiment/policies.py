@@ -7,6 +7,7 @@ before anything runs.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 from esxcore.errors import EsxError, PolicyError
@@ -33,6 +34,28 @@ def make_policy(scenario: Scenario, field_name: str, section: PolicySection) -> 
     if not callable(getattr(policy, "targets", None)):
         raise scenario.error(f"{field_name}.name", section.name, _SORT.expected)
     return policy
+
+
+def takes_parameter(
+    scenario: Scenario, field_name: str, section: PolicySection, parameter: str
+) -> bool:
+    """Whether the policy of a section can be made with a parameter of that name.
+
+    Raises
+    ------
+    ScenarioError
+        If there is no policy of that name.
+    """
+    try:
+        taken = inspect.signature(_factory(scenario, field_name, section)).parameters
+    except ValueError:  # classes of C need not tell
+        return True
+    kinds = inspect.Parameter
+    named = (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
+    return any(
+        each.kind is kinds.VAR_KEYWORD or (name == parameter and each.kind in named)
+        for name, each in taken.items()
+    )
 
 
 def _factory(scenario: Scenario, field_name: str, section: PolicySection) -> Callable[..., Policy]:

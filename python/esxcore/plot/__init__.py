@@ -17,18 +17,21 @@ from esxcore.plot.census import draw_census, plot_common_contents, plot_savings
 from esxcore.plot.division import draw_division, plot_free_memory, plot_vm_memory
 from esxcore.plot.sharing import draw, plot_cow_breaks, plot_sharing
 from esxcore.plot.style import png_bytes
+from esxcore.plot.sweep import draw_sweep, plot_sweep
 from esxcore.plot.throughput import draw_throughput, plot_throughput
 
 __all__ = [
     "draw",
     "draw_census",
     "draw_division",
+    "draw_sweep",
     "draw_throughput",
     "plot_common_contents",
     "plot_cow_breaks",
     "plot_free_memory",
     "plot_savings",
     "plot_sharing",
+    "plot_sweep",
     "plot_throughput",
     "plot_vm_memory",
     "png_bytes",

@@ -5,8 +5,9 @@ Neighbours: `esxcore.scenario.Scenario` is this and can be built.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from esxcore.datafile import data_path
 from esxcore.errors import ConfigError, DataError, ScenarioError
@@ -82,6 +83,12 @@ class Readable:
         """Where relative paths start; policies of one's own are looked for there first."""
         return self._folder
 
+    def anchored(self) -> Self:
+        """The same with its folder as an absolute path, for processes that run elsewhere."""
+        same = copy.copy(self)
+        same._folder = self._folder.absolute()
+        return same
+
     def data_path(self, reference: str) -> Path:
         """Path of a data file the scenario refers to; ``builtin:`` names are in the package."""
         return data_path(reference, self._folder)
@@ -90,6 +97,10 @@ class Readable:
     def has_own_policy(self) -> bool:
         """Whether the policy is an object of one's own."""
         return self._own.policy is not None
+
+    def own_objects(self) -> dict[str, object]:
+        """All objects of one's own in it, by where they are in the words of the file."""
+        return dict(self._own.places())
 
     def own_policy(self) -> Policy | None:
         """The policy if it is an object of one's own: forked or copied, so that it starts anew.
