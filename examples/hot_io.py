@@ -6,6 +6,8 @@ takes other buffers. Where hot buffers move to low memory, copies fall by orders
 a minute, and again after the change; otherwise every packet is copied for ever (paper, section 7).
 """
 
+import sys
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -14,9 +16,9 @@ import esxcore
 SECONDS, CHANGE = 120, 60
 PACKETS = 20_000  # a second, half of them each way
 RING = 4096  # buffers of each ring, most of them hardly ever used
-COPY_NS = esxcore.Costs.preset("nvme").io_copy_ns
-MOVE_NS = 8 * COPY_NS  # chosen: a copy of the page, and every processor must learn of it
-COMPETITIVE = MOVE_NS // COPY_NS  # then copies have cost as much as the move
+COSTS = esxcore.Costs.preset("nvme")
+COPY_NS, MOVE_NS = COSTS.io_copy_ns, COSTS.io_remap_ns
+COMPETITIVE = esxcore.competitive_threshold(COSTS)  # copies have cost as much as the move
 
 RULES = {
     "always copy": {"io_mode": "copy"},
@@ -68,4 +70,4 @@ ax.set_yscale("symlog", linthresh=10)
 ax.set(xlabel="virtual time (s)", ylabel="copies a second", xlim=(0, SECONDS), ylim=0)
 ax.set_title("Hot buffers move to low memory; at 60 s the guest takes other buffers", loc="left")
 figure.legend(loc="outside right center")
-figure.savefig("hot-io.png", dpi=150)
+figure.savefig(sys.argv[1] if len(sys.argv) > 1 else "hot_io.png", dpi=150)

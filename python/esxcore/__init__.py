@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from esxcore.config import paper_parameters as paper_parameters
     from esxcore.contents import ContentTrace as ContentTrace
     from esxcore.costs import Costs as Costs
+    from esxcore.costs import competitive_threshold as competitive_threshold
     from esxcore.counting import Census as Census
     from esxcore.counting import census as census
+    from esxcore.devices import Disk as Disk
+    from esxcore.devices import Nic as Nic
     from esxcore.errors import ArgumentTypeError as ArgumentTypeError
     from esxcore.errors import ConfigError as ConfigError
     from esxcore.errors import ContentError as ContentError
     from esxcore.errors import DataError as DataError
     from esxcore.errors import DuplicateVmError as DuplicateVmError
+    from esxcore.errors import EngineError as EngineError
     from esxcore.errors import EsxError as EsxError
     from esxcore.errors import HostBusyError as HostBusyError
     from esxcore.errors import InvariantError as InvariantError
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from esxcore.experiment.measure import measure as measure
     from esxcore.experiment.metrics import METRICS as METRICS
     from esxcore.experiment.metrics import Metric as Metric
+    from esxcore.fleet import fleet_census as fleet_census
     from esxcore.guest import Guest as Guest
     from esxcore.host import Host as Host
     from esxcore.policy import Equal as Equal
@@ -107,6 +112,7 @@ _HOMES = {
         "ContentError",
         "DataError",
         "DuplicateVmError",
+        "EngineError",
         "EsxError",
         "HostBusyError",
         "InvariantError",
@@ -125,7 +131,9 @@ _HOMES = {
         "WorkloadError",
     ),
     "contents": ("ContentTrace",),
-    "costs": ("Costs",),
+    "costs": ("Costs", "competitive_threshold"),
+    "devices": ("Disk", "Nic"),
+    "fleet": ("fleet_census",),
     "guest": ("Guest",),
     "simulation": ("Simulation", "WorkReport"),
     "counting": ("Census", "census"),

@@ -34,7 +34,11 @@ class Costs:
     sample_fault_ns : int
         The fault by which a sampled page is counted.
     io_copy_ns : int
-        A page copied for a device that cannot reach it.
+        A page copied for a device that cannot reach it; the guest's time.
+    io_remap_ns : int
+        A page moved to low memory, or up to make room there; the guest's time (paper, section 7).
+    dma_setup_ns, interrupt_ns : int
+        A page handed to a device, and an interrupt of a device; the guest's time.
     fault_ns : int
         A fault that is none of these.
     disk_position_ns, disk_page_ns : int
@@ -55,6 +59,9 @@ class Costs:
     balloon_page_ns: int
     sample_fault_ns: int
     io_copy_ns: int
+    io_remap_ns: int
+    dma_setup_ns: int
+    interrupt_ns: int
     fault_ns: int
     disk_position_ns: int
     disk_page_ns: int
@@ -78,6 +85,25 @@ class Costs:
     def as_dict(self) -> dict[str, int]:
         """The numbers by name."""
         return asdict(self)
+
+
+def competitive_threshold(costs: str | Costs = "nvme") -> int:
+    """Copies after which a hot page is best moved to low memory, by what copies and moves cost.
+
+    With this as `Host`'s ``io_threshold``, no page ever costs more than twice what the best course
+    chosen in hindsight would have cost, while low memory lasts and counts do not decay.
+
+    Parameters
+    ----------
+    costs : {"nvme", "2002"} or Costs
+        Whose ``io_copy_ns`` and ``io_remap_ns`` count.
+
+    Examples
+    --------
+    >>> competitive_threshold("nvme"), competitive_threshold("2002")
+    (8, 4)
+    """
+    return _core.competitive_threshold(resolve_costs(costs).as_dict())
 
 
 def resolve_costs(costs: object) -> Costs:

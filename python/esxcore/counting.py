@@ -81,10 +81,11 @@ class Census:
         What a balloon would return, where traces tell.
     compression : Compression or None
         On the contents that are left; None if no bytes are known.
-    large_pages : LargePages
-        What keeping large pages whole costs.
+    large_pages : LargePages or None
+        What keeping large pages whole costs; None of a fleet (`fleet_census`).
     verify : str
-        How matches were verified: ``"bytes"``, ``"hash128"``, or ``"given"`` of traces.
+        How matches were verified: ``"bytes"``, ``"hash128"``, ``"given"`` of traces, or ``"keyed"``
+        of a fleet, by keyed hashes of 128 bits across images and byte by byte within them.
     salt : str or list of str
         The sharing domains.
     """
@@ -103,10 +104,10 @@ class Census:
     kinds: list[Kind] | None
     balloon: Balloon | None
     compression: Compression | None
-    large_pages: LargePages
+    large_pages: LargePages | None
     verify: str
     salt: str | list[str]
-    _taken: _Taken = field(repr=False)
+    _taken: _Taken | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, as ``esxcore census --json`` prints it."""
@@ -136,7 +137,8 @@ class Census:
         Raises
         ------
         ConfigError
-            If the key is empty, or there is one and bytes of some image are not known.
+            If the key is empty, or there is one and bytes of some image are not known; or if it is
+            the census of a fleet, whose contents are in no one place.
         OSError
             If the file cannot be written.
         """
@@ -145,6 +147,11 @@ class Census:
     def trace_bytes(self, key: str | bytes | None = None) -> bytes:
         """The bytes of the npz file that `export` writes."""
         taken = self._taken
+        if taken is None:
+            raise ConfigError(
+                "export: the contents of a fleet are in no one place; expected a"
+                " census on one machine"
+            )
         columns: dict[str, NDArray[Any]] = {
             "id": taken.contents.ids(),
             "vm_pages": np.array([image.pages for image in self.images], dtype=np.int64),
@@ -254,7 +261,7 @@ def census(  # noqa: PLR0913  (settings, by keyword)
     workers = None if threads is None else _within("threads", threads, 1, _MOST_THREADS)
     seed = _within("seed", seed, 0, 2**64 - 1)
     images, traces = open_images(sources, pids, format)
-    salt, domains = sharing_domains(salt, images)
+    salt, domains = sharing_domains(salt, [image.source for image in images])
     images = with_common_numbers(images, traces)
     total = sum(_pages(image) for image in images)
     report = None if progress is None else lambda done: progress(done, total)

@@ -134,6 +134,10 @@ class RealMemoryError(EsxError, MemoryError):
         return type(self), self.args
 
 
+class EngineError(EsxError, RuntimeError):
+    """An engine that others provide cannot be reached, gives up, or has other code than this."""
+
+
 class WorkloadError(EsxError, ValueError):
     """A workload yields what no process can do, or nothing: its time would stand still."""
 
@@ -155,7 +159,7 @@ class MissingLibraryError(EsxError, ImportError):
 
 
 class SweepError(EsxError, RuntimeError):
-    """A run of a study failed, or an engine did; the rows that are done are in the ledger."""
+    """A run of a study failed; the rows that are done are in the ledger."""
 
 
 class InvariantError(EsxError, AssertionError):

@@ -126,7 +126,7 @@ def open_images(
 
 
 def sharing_domains(
-    salt: str | Iterable[str], images: Sequence[GuestImage]
+    salt: str | Iterable[str], sources: Sequence[int]
 ) -> tuple[str | list[str], list[int]]:
     """Who shares with whom.
 
@@ -135,6 +135,8 @@ def sharing_domains(
     salt : ``"none"``, ``"per-vm"`` or names
         All with all, none with any other, or those of the same name: a name for each source, or
         for each image.
+    sources : sequence of int
+        The source of each image, rising from 0.
 
     Returns
     -------
@@ -149,20 +151,20 @@ def sharing_domains(
         If it is none of these.
     """
     if isinstance(salt, str) and salt in ("none", "per-vm"):
-        return salt, [0 if salt == "none" else number for number in range(len(images))]
+        return salt, [0 if salt == "none" else number for number in range(len(sources))]
     expected = "expected 'none', 'per-vm', or a list of names"
     if isinstance(salt, str):
         raise ConfigError(f"salt: {salt!r}; {expected}")
     _check_list("salt", salt, expected)
     names = [_name(name, expected) for name in salt]
-    sources = images[-1].source + 1
-    if len(names) not in (sources, len(images)):
-        wanted = f"{sources}, one for each source"
-        if sources != len(images):
-            wanted += f", or {len(images)}, one for each image"
+    count = sources[-1] + 1
+    if len(names) not in (count, len(sources)):
+        wanted = f"{count}, one for each source"
+        if count != len(sources):
+            wanted += f", or {len(sources)}, one for each image"
         found = "1 name" if len(names) == 1 else f"{len(names)} names"
         raise ConfigError(f"salt: {found}; expected {wanted}")
-    by_image = names if len(names) == len(images) else [names[image.source] for image in images]
+    by_image = names if len(names) == len(sources) else [names[source] for source in sources]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     return names, [numbers[name] for name in by_image]
 

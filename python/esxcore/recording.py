@@ -23,6 +23,7 @@ from esxcore.datafile import ArrayFile, npz_bytes, open_arrays, write_whole
 from esxcore.decisions import NO_DECISIONS, STATES, Decisions
 from esxcore.errors import DataError
 from esxcore.tables.recorded import RecordedTables
+from esxcore.tables.transfers import RecordedIo
 from esxcore.tables.work import RecordedWork
 
 FORMAT = 1
@@ -134,7 +135,7 @@ class DivisionRow(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Recording(RecordedTables, RecordedWork):
+class Recording(RecordedTables, RecordedWork, RecordedIo):
     """Everything a run observed.
 
     Parameters

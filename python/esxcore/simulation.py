@@ -47,6 +47,11 @@ class WorkReport:
         Pages that the server paged in only because the guest was paging them out (section 3.1).
     living, killed : int
         Processes that live, and those that were killed for want of guest memory.
+    packets, dropped_packets : int
+        Packets that the network card transferred, and those for which there was no processor time
+        or no memory.
+    device_s : float
+        Processor time that transfers of network card and disk took, copies and moves included.
     """
 
     operations: int
@@ -60,13 +65,17 @@ class WorkReport:
     double_paged_pages: int
     living: int
     killed: int
+    packets: int = 0
+    dropped_packets: int = 0
+    device_s: float = 0.0
 
 
 class Simulation:
     """Virtual machines at work on the processors and the disk of one machine.
 
     Whoever has something to do gets a processor; if there are more of them than processors, all
-    are slower alike. A virtual machine has one virtual processor. Time is virtual and results are
+    are slower alike. A virtual machine has one virtual processor, of which its devices (`Nic`,
+    `Disk`) take theirs before its processes do. Time is virtual and results are
     the same for a seed on any machine, wherever time is cut.
 
     Parameters
@@ -186,6 +195,9 @@ def _report(facts: dict[str, Any], before: Any) -> WorkReport:
         double_paged_pages=facts["double_paged_pages"],
         living=facts["living"],
         killed=facts["killed"],
+        packets=facts["packets"],
+        dropped_packets=facts["dropped_packets"],
+        device_s=facts["device_ns"] / 1e9,
     )
 
 

@@ -24,7 +24,7 @@ import pytest
 
 import esxcore
 import sweeps
-from esxcore import SweepError, SweepResult, sweep
+from esxcore import EngineError, SweepResult, sweep
 from esxcore.study.files import read_study
 from esxcore.study.ledger import Ledger
 from sweeps import rows_in, same_rows, wait_for_rows
@@ -136,9 +136,9 @@ def test_a_run_that_kills_every_worker_ends_the_sweep(tmp_path: Path) -> None:
     always = sweeps.HARM.replace('pathlib.Path(self.marker).open("x").close()', "pass")
     (tmp_path / "harm.py").write_text(always)
     ledger = tmp_path / "ledger.sqlite"
-    with dask_cluster() as client, pytest.raises(SweepError, match="lost its worker 4 times"):
+    with dask_cluster() as client, pytest.raises(EngineError, match="lost its worker 4 times"):
         swept(path, client=client, ledger=ledger)
-    with pytest.raises(SweepError, match="workers died 4 times without a row in between"):
+    with pytest.raises(EngineError, match="workers died 4 times without a row in between"):
         swept(path, jobs=2, ledger=ledger, resume=True)
 
 
@@ -151,7 +151,7 @@ def test_an_executor_that_breaks_can_be_resumed_on_another(
     context = multiprocessing.get_context("spawn")
     with (
         ProcessPoolExecutor(2, mp_context=context) as pool,
-        pytest.raises(SweepError, match="the executor gave up"),
+        pytest.raises(EngineError, match="the executor gave up"),
     ):
         swept(path, client=pool, ledger=ledger)
     assert was_killed(path)
@@ -166,13 +166,13 @@ def test_a_worker_of_dask_of_another_version_is_refused_by_name(path: Path) -> N
     with dask_cluster() as client:
         one, other = sorted(client.scheduler_info()["workers"])
         client.run(eval, f"setattr({CORE}, '__version__', '0.0.1')", workers=[one])
-        with pytest.raises(SweepError, match=f"worker {one} has esxcore 0.0.1, .* {version};"):
+        with pytest.raises(EngineError, match=f"worker {one} has esxcore 0.0.1, .* {version};"):
             swept(path, client=client, ledger=ledger)
         client.run(exec, "import sys; sys.modules['esxcore._core'] = None", workers=[other])
-        with pytest.raises(SweepError, match=rf"worker {one} \(and 1 more\) has"):
+        with pytest.raises(EngineError, match=rf"worker {one} \(and 1 more\) has"):
             swept(path, client=client, ledger=ledger)
         client.run(eval, f"setattr({CORE}, '__version__', '{version}')", workers=[one])
-        with pytest.raises(SweepError, match=rf"worker {other} has no esxcore"):
+        with pytest.raises(EngineError, match=rf"worker {other} has no esxcore"):
             swept(path, client=client, ledger=ledger)
     assert rows_in(ledger) == 0
     assert not was_killed(path)

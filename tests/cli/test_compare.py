@@ -197,3 +197,36 @@ def test_the_command_grades_policies_of_ones_own(grades: dict[str, Grade]) -> No
     assert set(told["checks"][0]) == {"scenario", "expected", "happened", "points", "out_of"}
     text = esxcore_compare("--grade", "--policy", "esx2002").stdout
     assert text == f"{grades['esx2002']}\n"
+
+
+def test_what_a_policy_prints_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "talks.py").write_text(
+        "class Talks:\n"
+        "    def targets(self, view):\n"
+        "        print('so many:', len(view))\n"
+        "        return view.apportion(view.max_pages)\n"
+    )
+    (tmp_path / "lab.toml").write_text(
+        '[host]\nmemory = "96MiB"\n[[vms]]\nname = "a"\nmax = "32MiB"\n[run]\nduration = "3s"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(
+        main, ["compare", "lab.toml", "--policy", "talks:Talks", "--seeds", "2", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)
+    assert "so many: 1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--grade", "--seeds", "3"], "takes no --seeds"),
+        (["--grade", "--out", "x"], "takes no --out"),
+        (["lab.toml", "--out", "x"], "--out needs --tables"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(options: list[str], problem: str) -> None:
+    result = CliRunner().invoke(main, ["compare", *options])
+    assert result.exit_code == 2
+    assert problem in result.stderr

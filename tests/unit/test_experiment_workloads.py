@@ -212,7 +212,7 @@ def test_costs_are_a_preset_and_what_is_changed(folder: Path) -> None:
 def test_programs_take_the_place_of_what_a_scenario_has(folder: Path) -> None:
     scenario = scenario_in(folder, {"kind": "idle"})
     recording = run(scenario, workloads={"web": zipf("4MiB")})
-    assert operations(recording)[-1] > 10_000
+    assert operations(recording)[-1] > 5_000
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
@@ -354,6 +354,6 @@ def test_a_workload_that_sleeps_until_now_stands(folder: Path) -> None:
 
 def test_a_guest_that_manages_nothing_has_no_more_pages_than_its_size(folder: Path) -> None:
     with pytest.raises(
-        PageRangeError, match='VM "web": workload scan refers to page 8333; expected 0 to 8191'
+        PageRangeError, match='VM "web": workload scan refers to page 8192; expected 0 to 8191'
     ):
         run(scenario_in(folder, {"kind": "idle"}), workloads={"web": scan("1GiB")})

@@ -187,7 +187,7 @@ def test_an_event_is_checked_at_once_and_changes_nothing(keys: dict[str, Any], s
         ({"memory": "1GiB"}, "run.duration is missing; expected whole seconds"),
         ({"memory": 512, "duration": "1s"}, f'host.memory is 512; {SIZE} "4GiB"'),
         ({"memry": "1GiB"}, 'unknown keyword memry; did you mean "memory"?'),
-        ({"vms": []}, 'unknown keyword vms; expected one of memory, swap, content, seed, duration'),
+        ({"vms": []}, 'unknown keyword vms; expected one of memory, swap, low_memory, content'),
         ({"policy": "esx2003"}, 'policy.name is "esx2003"; did you mean "esx2002"?'),
         ({"policy": ByActivity}, "policy is the class ByActivity; expected an instance, such as"),
         ({"policy": None}, 'policy is None; expected the name of a policy such as "esx2002"'),
@@ -470,3 +470,22 @@ def test_an_object_takes_no_parameters_later_on() -> None:
     lab.event("5s", tax_rate=0.5)
     short = lab.changed({"host.memory": "144MiB"})
     assert esx.run(short).decisions.policies == ("ByActivity", "esx2002")
+
+
+def test_devices_may_be_objects() -> None:
+    lab = esx.Scenario(memory="64MiB", duration="5s", low_memory="16MiB")
+    nic = esx.Nic(tx=[("0s", 10), ("2s", 20)], reuse="few", few=4)
+    lab.vm("web", max="32MiB", nic=nic, disk=esx.Disk("all"))
+    (vm,) = esx.Scenario.from_mapping(tomllib.loads(lab.to_toml())).vms
+    assert vm == lab.vms[0]
+    assert vm.nic is not None
+    assert (vm.nic.reuse, vm.nic.few, vm.nic.tx_ring) == ("few", 4, 256)
+    assert vm.disk is not None
+    assert vm.disk.dma == "all"
+
+
+@pytest.mark.parametrize("name", ["memory", "duration", "polcy"])
+def test_nothing_is_set_by_assignment(name: str) -> None:
+    lab = esx.Scenario(memory="64MiB", duration="5s")
+    with pytest.raises(AttributeError, match=r"cannot be set; scenario\.changed"):
+        setattr(lab, name, "1GiB")

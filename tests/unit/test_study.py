@@ -22,6 +22,7 @@ from esxcore.errors import (
     ArgumentTypeError,
     ConfigError,
     DataError,
+    EngineError,
     MissingLibraryError,
     ScenarioError,
     SweepError,
@@ -412,7 +413,7 @@ def test_an_executor_that_gives_up_is_one_line(ledger: Path) -> None:
 
     with (
         Broken(1) as pool,
-        pytest.raises(SweepError, match="gave up: BrokenProcessPool: a process died"),
+        pytest.raises(EngineError, match="gave up: BrokenProcessPool: a process died"),
     ):
         sweep(sweeps.lab(), {}, client=pool, ledger=ledger)
 

@@ -21,7 +21,7 @@ import click
 
 from esxcore.errors import EsxError
 
-COMMANDS = ("run", "compare", "sweep", "census", "init", "schema")
+COMMANDS = ("run", "compare", "sweep", "census", "paper", "init", "schema")
 
 _BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -144,6 +144,7 @@ def main(ctx: click.Context) -> None:
       esxcore run my.toml         your own
       esxcore compare my.toml     which policy does best on it
       esxcore census *.raw        what sharing would save on your own guests
+      esxcore paper fig7          a figure of the paper, made again and compared
 
     Virtual machines live through real page contents and real activity in virtual time; the host
     shares their equal pages copy-on-write. The same scenario and seed give the same recording on

@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from esxcore.cli.options import PATH, check_targets, mib_text, print_table, visible
+from esxcore.cli.options import PATH, check_targets
+from esxcore.cli.savings import print_report
 
 if TYPE_CHECKING:
     from esxcore.counting import Census, Progress
-    from esxcore.findings import ImageCounts
 
-_TOP_SHOWN = 5
-_MATRIX_SHOWN = 12
 _LONGEST_KEY = 2**20
 
 
@@ -74,6 +72,18 @@ _LONGEST_KEY = 2**20
 @click.option("--picture", type=PATH, metavar="FILE.png", help="Draw the savings and who shares.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Instead of all cores.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Chooses what is compressed.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "dask"]),
+    default="local",
+    show_default=True,
+    help="Who counts: this process, or the workers of a Dask cluster, each image where it lies.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Of the cluster, such as tcp://10.0.0.1:8786; a cluster of this machine if not given.",
+)
 def command(  # noqa: PLR0913  (the options of the command)
     sources: tuple[Path, ...],
     pids: tuple[int, ...],
@@ -86,6 +96,8 @@ def command(  # noqa: PLR0913  (the options of the command)
     picture: Path | None,
     threads: int | None,
     seed: int,
+    engine: str,
+    scheduler: str | None,
 ) -> None:
     """Counts which pages of guest memory are equal, and says what that is worth.
 
@@ -95,17 +107,24 @@ def command(  # noqa: PLR0913  (the options of the command)
     equal only across images. Then what compression would save of the rest, and what is lost if
     2 MiB pages are kept whole.
 
+    A fleet that outgrows one machine: with --engine dask each image is counted by a worker that can
+    read it, SOURCE being a path or HOST:PATH, and only keyed hashes leave its machine. It finds the
+    same sharing; compression and large pages are counted on one machine only.
+
     \b
     Examples:
       esxcore census web1.raw web2.raw db.elf
       esxcore census --pid $(pgrep -o qemu-system) --picture savings.png
       esxcore census *.raw --salt web,web,db --json
       esxcore census *.raw --export site.npz --key @secret.txt
+      esxcore census --engine dask --scheduler tcp://10.0.0.1:8786 10.0.0.2:/ram/a.raw
     """  # noqa: D301 - \b is how click is told not to wrap a block
     if not sources and not pids:
         raise click.UsageError("Missing argument 'SOURCE...' or option '--pid'.")
     if key is not None and export is None and not _from_environment("key"):
         raise click.UsageError("--key needs --export: it hashes what is exported.")
+    if engine == "local" and scheduler is not None:
+        raise click.UsageError("--scheduler needs --engine dask.")
     check_targets({"--export": export, "--picture": picture}, sources)
     if picture is not None and picture.suffix.lower() != ".png":
         raise click.ClickException(f"--picture {picture}: expected a name that ends in .png")
@@ -115,17 +134,23 @@ def command(  # noqa: PLR0913  (the options of the command)
     from esxcore.datafile import written_whole
 
     groups: str | list[str] = salt if salt in ("none", "per-vm") else salt.split(",")
-    with _progress_bar() as progress:
-        found = census(
-            sources,
-            pids=pids,
-            salt=groups,
-            verify=verify,  # type: ignore[arg-type]  # click has checked it
-            format=format,
-            threads=threads,
-            seed=seed,
-            progress=progress,
-        )
+    if engine == "dask":
+        from esxcore.cli.fleet import counted_by_dask
+
+        _refuse_with_dask(pids=pids, export=export, verify=verify == "hash128")
+        found = counted_by_dask(sources, scheduler, threads, groups, format)
+    else:
+        with _progress_bar() as progress:
+            found = census(
+                sources,
+                pids=pids,
+                salt=groups,
+                verify=verify,  # type: ignore[arg-type]  # click has checked it
+                format=format,
+                threads=threads,
+                seed=seed,
+                progress=progress,
+            )
     files = _files(found, export, secret, picture)
     paths = {kind: str(path) for kind, (path, _) in files.items()}
     reader_left = None
@@ -139,6 +164,14 @@ def command(  # noqa: PLR0913  (the options of the command)
         raise reader_left
 
 
+def _refuse_with_dask(**given: object) -> None:
+    """Refuses options that the engine Dask has no answer to."""
+    said = {"pids": "--pid", "export": "--export", "verify": "--verify hash128"}
+    for name, value in given.items():
+        if value:
+            raise click.UsageError(f"{said[name]} does not go with --engine dask.")
+
+
 def _allow_many_files() -> None:
     """Raises the number of files that may be open, which is a thousand where nobody cared."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -150,7 +183,7 @@ def _print(found: Census, paths: dict[str, str], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.to_dict() | {"files": paths}))
     else:
-        _print_report(found, paths)
+        print_report(found, paths)
 
 
 def _from_environment(option: str) -> bool:
@@ -211,159 +244,3 @@ def _files(
 
         files["picture"] = (picture, png_bytes(draw_census(found)))
     return files
-
-
-def _print_report(found: Census, files: dict[str, str]) -> None:
-    lines = [_heading(found), ""]
-    print_table(
-        "\n".join(lines),
-        ["", "size", "zero", "distinct", "alone saves", "of it zero", "in common"],
-        [*map(_row, found.images)],
-    )
-    click.echo(_savings(found))
-    for part in (_live(found), _balloon(found), _compression(found), _large(found), _top(found)):
-        if part:
-            click.echo(f"\n{part}")
-    if len(found.images) > 1:
-        click.echo()
-        _print_matrix(found)
-    if found.kinds:
-        click.echo()
-        print_table(
-            "by what guests use pages for; of each content the page met first is kept",
-            ["", "pages", "zero", "saved"],
-            [
-                [kind.kind, *map(mib_text, (kind.pages, kind.zero_pages, kind.reclaimed_pages))]
-                for kind in found.kinds
-            ],
-        )
-    for kind, path in files.items():
-        click.echo(f"{kind + ':':<10} {visible(path)}")
-
-
-def _heading(found: Census) -> str:
-    images = len(found.images)
-    how = {
-        "bytes": "every match compared byte by byte",
-        "hash128": "matches by 128-bit hashes, bytes not compared",
-        "given": "matches as the traces have them",
-    }[found.verify]
-    salt = found.salt if isinstance(found.salt, str) else visible(",".join(found.salt))
-    domains = "" if salt == "none" else f"; salt {salt}"
-    return f"{images} {'image' if images == 1 else 'images'}, {how}{domains}; sizes in MiB"
-
-
-def _row(image: ImageCounts) -> list[str]:
-    sizes = (
-        image.pages,
-        image.zero_pages,
-        image.distinct_pages,
-        image.reclaimed_pages,
-        image.zero_reclaimed_pages,
-        image.common_pages,
-    )
-    return [f"{image.path} ({image.facts['format']})", *map(mib_text, sizes)]
-
-
-def _savings(found: Census) -> str:
-    if not found.pages:
-        return "There are no pages: nothing to share."
-    rows = (
-        ("zero pages", found.zero_reclaimed_pages),
-        ("equal within an image", found.intra_reclaimed_pages),
-        ("equal across images", found.inter_reclaimed_pages),
-        ("sharing saves", found.reclaimed_pages),
-    )
-    return "\n".join(
-        f"{name:<22}{mib_text(pages):>12} MiB {pages / found.pages:>7.1%}" for name, pages in rows
-    )
-
-
-def _live(found: Census) -> str:
-    lines = []
-    for image in found.images:
-        facts = image.facts
-        if "absent_pages" not in facts:
-            continue
-        kind = "guest memory of QEMU" if facts["format"] == "qemu" else "present pages"
-        lines.append(
-            f"{visible(image.path)}: {kind}; left out {mib_text(facts['absent_pages'])} MiB absent"
-            f" and {mib_text(facts['swapped_pages'])} MiB swapped"
-        )
-        if facts["zero_mapped_pages"]:
-            lines.append(
-                f"  {mib_text(facts['zero_mapped_pages'])} MiB of its zero pages are the kernel's"
-                " one zero page and cost nothing already"
-            )
-        if facts["lost_pages"]:
-            lines.append(f"  {facts['lost_pages']} pages went while it was read, and count as zero")
-    return "\n".join(lines)
-
-
-def _balloon(found: Census) -> str:
-    if found.balloon is None:
-        return ""
-    rest = found.balloon.rest
-    return (
-        f"A balloon would return {mib_text(found.balloon.free_pages)} MiB that guests have free;"
-        f" sharing then saves {mib_text(rest.reclaimed_pages)} of the other"
-        f" {mib_text(rest.pages)} MiB."
-    )
-
-
-def _compression(found: Census) -> str:
-    packed = found.compression
-    if packed is None:
-        return "Compression: not estimated, the bytes of traces are not known."
-    if packed.sampled_contents == packed.contents:
-        sample = f"all {packed.contents} contents compressed"
-        interval = ""
-    else:
-        sample = f"{packed.sampled_contents} of {packed.contents} contents compressed"
-        low, high = mib_text(packed.saved_low_pages), mib_text(packed.saved_high_pages)
-        interval = f" (95 %: {low} to {high})"
-    return (
-        f"Compressing what is left would save {mib_text(packed.saved_pages)} MiB{interval}:\n"
-        f"  {packed.quarter_fraction:.1%} fit a quarter page, {packed.half_fraction:.1%} a half;"
-        f" LZ4, {sample}"
-    )
-
-
-def _large(found: Census) -> str:
-    large = found.large_pages
-    return (
-        f"With 2 MiB pages kept whole ({mib_text(large.pages)} MiB are in such), sharing saves"
-        f" {mib_text(large.reclaimed_pages)} MiB: {mib_text(large.lost_pages)} MiB are lost."
-    )
-
-
-def _top(found: Census) -> str:
-    lines = []
-    for content in found.top[:_TOP_SHOWN]:
-        what = "a content" if content.begins_with is None else f"begins {content.begins_with}"
-        if content.is_uniform and content.begins_with is not None:
-            what = f"all 0x{content.begins_with[:2].upper()}"
-        where = f"{visible(content.path)} page {content.page}"
-        images = "1 image" if content.images == 1 else f"{content.images} images"
-        lines.append(
-            f"  {mib_text(content.reclaimed_pages):>10} MiB  {what}, first at {where}, {images}"
-        )
-    return "\n".join(["Contents that save most:", *lines]) if lines else ""
-
-
-def _print_matrix(found: Census) -> None:
-    """The matrix as numbers while it is small; --json and --picture have it whole."""
-    images = len(found.images)
-    if images > _MATRIX_SHOWN:
-        click.echo(f"Contents in common: {images} images; see --json or --picture.")
-        return
-    print_table(
-        "contents in common, zero not counted; the diagonal is what the image has",
-        ["", *(str(number) for number in range(1, images + 1))],
-        [
-            [f"{number} {image.path}", *(f"{common:,}" for common in row)]
-            for number, (image, row) in enumerate(
-                zip(found.images, found.common_contents.tolist(), strict=True), 1
-            )
-        ],
-    )

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from esxcore.cli.options import PATH, check_folder, check_targets, visible
+from esxcore.cli.options import (
+    PATH,
+    check_folder,
+    check_targets,
+    own_prints_on_stderr,
+    visible,
+)
 
 if TYPE_CHECKING:
     from esxcore.comparing import Comparison
@@ -120,12 +126,14 @@ def command(  # noqa: PLR0913 - the options of the command
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as for ``python -m``: modules where the user is
     if graded:
-        _refuse_with_grade(scenario, picture, tables)
+        _refuse_with_grade(scenario, picture, tables, _given("seeds"), _given("out"))
         _print_grades(policies or _USUAL, jobs, as_json)
         return
     if scenario is None:
         raise click.UsageError("Missing argument 'SCENARIO.toml' or option '--grade'.")
     check_targets({"--picture": picture}, [scenario])
+    if tables is None and _given("out"):
+        raise click.UsageError("--out needs --tables: it is their folder.")
     _check_files(picture, tables, out)
     from esxcore.comparing import compare
     from esxcore.scenario import Scenario
@@ -145,9 +153,16 @@ def command(  # noqa: PLR0913 - the options of the command
         click.echo(f"{kind + ':':<12} {path}")
 
 
-def _refuse_with_grade(scenario: Path | None, picture: Path | None, tables: str | None) -> None:
-    given = {"SCENARIO.toml": scenario, "--picture": picture, "--tables": tables}
-    for name, value in given.items():
+def _given(option: str) -> object | None:
+    """What was said of an option that has a default; None if nothing was."""
+    context = click.get_current_context()
+    said = context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+    return context.params[option] if said else None
+
+
+def _refuse_with_grade(*values: object | None) -> None:
+    names = ("SCENARIO.toml", "--picture", "--tables", "--seeds", "--out")
+    for name, value in zip(names, values, strict=True):
         if value is not None:
             raise click.UsageError(f"--grade has scenarios of its own and takes no {name}.")
 
@@ -170,7 +185,7 @@ def _watched(work: Callable[[Progress | None], _Found]) -> _Found:
     from esxcore.experiment import policy_failure
 
     try:
-        with _progress_bar() as progress:
+        with _progress_bar() as progress, own_prints_on_stderr():
             return work(progress)
     except (Exception, SystemExit) as error:
         failure = policy_failure(error)

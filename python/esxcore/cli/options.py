@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,13 @@ def _is_same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except OSError:  # one of them is not there
         return False
+
+
+@contextmanager
+def own_prints_on_stderr() -> Iterator[None]:
+    """Has what code of the user's prints meanwhile come out on stderr: stdout is for results."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def visible(text: str) -> str:

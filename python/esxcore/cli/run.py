@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from esxcore.cli import INTERRUPTED
-from esxcore.cli.options import PATH, check_folder, check_targets, mib_text, print_table
+from esxcore.cli.options import (
+    PATH,
+    check_folder,
+    check_targets,
+    mib_text,
+    own_prints_on_stderr,
+    print_table,
+)
+from esxcore.cli.transfers import print_io
 
 if TYPE_CHECKING:
     from esxcore.experiment import Progress
@@ -72,8 +80,9 @@ def command(
     host, two of them at work. It prints how much memory sharing equal pages reclaimed and how near
     that came to what the contents allow, and saves recording.npz and sharing.png. Where memory is
     short and has to be divided, it also prints who should have how much and who has, and saves
-    division.png; where guests are at work, what they got done, and throughput.png. With --tables it
-    saves vms, host and census as tables over time, too; all but csv need esxcore[arrow].
+    division.png; where guests are at work, what they got done, and throughput.png; where devices
+    transferred pages, how many were copied, and io.png. With --tables it saves vms, host and census
+    as tables over time, too; all but csv need esxcore[arrow].
 
     Ctrl-C ends a run early and saves what was recorded until then.
 
@@ -132,7 +141,7 @@ def _run(scenario: Scenario, seed: int | None) -> tuple[Recording, bool]:
     from esxcore.experiment import RunInterrupted, policy_failure, run
 
     try:
-        with _progress_bar() as progress:
+        with _progress_bar() as progress, own_prints_on_stderr():
             return run(scenario, seed=seed, progress=progress), True
     except RunInterrupted as interrupted:
         return interrupted.recording, False
@@ -167,7 +176,7 @@ def _save(
 ) -> dict[str, Path]:
     """Writes recording, pictures, tables and report, all or none; their paths by what they are."""
     os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
-    from esxcore.plot import draw, draw_division, draw_throughput, png_bytes
+    from esxcore.plot import draw, draw_division, draw_io, draw_throughput, png_bytes
     from esxcore.tables.recorded import TABLES
 
     described = f"{name}: {_described(recording)}"
@@ -180,6 +189,9 @@ def _save(
     if _is_at_work(recording):
         drawn = draw_throughput(recording, f"Guests at work in {described}")
         contents["throughput"], files["throughput"] = png_bytes(drawn), out / "throughput.png"
+    if recording.io():
+        drawn = draw_io(recording, f"I/O in {described}")
+        contents["io"], files["io"] = png_bytes(drawn), out / "io.png"
     if tables:
         for part in TABLES:
             contents[part] = recording.table(part).to_bytes(tables)
@@ -234,6 +246,7 @@ def _summary(recording: Recording, name: str, files: dict[str, Path]) -> dict[st
         ],
         "division": _division(recording),
         "work": [row._asdict() for row in recording.work()],
+        "io": [row._asdict() for row in recording.io()],
         "sharing": {
             "possible_pages": possible,
             "fraction": reclaimed / possible if possible else None,
@@ -270,6 +283,7 @@ def _print_report(recording: Recording, name: str, files: dict[str, Path]) -> No
     click.echo(_sharing_text(recording))
     _print_division(recording)
     _print_work(recording)
+    print_io(recording)
     for line in _stalls(recording):
         click.echo(line)
     width = max(10, *(len(kind) + 1 for kind in files))

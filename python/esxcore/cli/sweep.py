@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from esxcore.cli import INTERRUPTED
-from esxcore.cli.options import PATH, check_folder, check_targets, print_table
+from esxcore.cli.options import (
+    PATH,
+    check_folder,
+    check_targets,
+    own_prints_on_stderr,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from esxcore.study import Progress, Study, SweepInterrupted, SweepResult
@@ -145,7 +151,11 @@ def _swept(
     provenance = study.provenance()  # also checks each point, before a folder is made
     path = out / "sweep.sqlite" if ledger is None else ledger
     path.parent.mkdir(parents=True, exist_ok=True)
-    with Ledger(path, provenance, resume) as book, _progress_bar() as progress:
+    with (
+        Ledger(path, provenance, resume) as book,
+        _progress_bar() as progress,
+        own_prints_on_stderr(),
+    ):
         return drive(study, by, book, progress), path
 
 

@@ -21,6 +21,7 @@ from esxcore.errors import (
     RealMemoryError,
     ScenarioError,
 )
+from esxcore.experiment.devices import devices, io_settings
 from esxcore.experiment.plans import Plan
 from esxcore.experiment.policies import blame, make_policy
 from esxcore.guest import Guest as OperatingSystem
@@ -204,6 +205,8 @@ def _host(scenario: Scenario, seed: int, policy: Policy | None) -> Host:
         sample_pages=scenario.sampling.pages,
         sample_period=scenario.sampling.period,
         swap=scenario.host.swap,
+        low_memory=scenario.host.low_memory,
+        **io_settings(scenario.io, _costs(scenario)),
         policy=policy,
         **scenario.reclaim.model_dump(),
     )
@@ -228,6 +231,8 @@ def _field_of(refusal: str) -> str:
     setting = refusal.partition(" ")[0].rstrip(":")
     if setting.endswith("_threshold"):
         return f"reclaim.thresholds: {refusal}"
+    if setting == "low_memory":
+        return f"host.{refusal}"
     return f"reclaim.{refusal}" if setting in ReclaimSection.model_fields else refusal
 
 
@@ -253,6 +258,7 @@ def _settings(section: VmSection) -> dict[str, Any]:
         )
     if section.guest is not None:
         given["guest"] = _guest(section.guest)
+    given |= devices(section)
     return given
 
 

@@ -24,10 +24,13 @@ _WORK = {
     "stall_some_s": "stall_some_s",
     "stall_full_s": "stall_full_s",
     "double_paged_pages": "double_paged_pages",
+    "packets": "packets",
+    "dropped_packets": "dropped_packets",
+    "device_s": "device_s",
 }
 _WHOLE = {"run_p50_ns": "p50_ns", "run_p95_ns": "p95_ns", "run_p99_ns": "p99_ns"}
 _LOST = {"stalled_s": "held_s", "blocked_s": "blocked_s"}
-_NOTHING = WorkReport(-1, -1, -1, -1, math.nan, math.nan, 0, 0, -1, 0, 0)
+_NOTHING = WorkReport(-1, -1, -1, -1, math.nan, math.nan, 0, 0, -1, 0, 0, -1, -1, math.nan)
 """Of who is off."""
 
 _CENSUS = ("pages", "zero_pages", "distinct_pages", "shared_pages", "reclaimed_pages")

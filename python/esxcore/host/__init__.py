@@ -37,6 +37,7 @@ from esxcore.arguments import (
     vm_name,
 )
 from esxcore.config import parse_pages, size_text
+from esxcore.devices import Disk, Nic, disk_settings, nic_settings
 from esxcore.errors import ConfigError, HostBusyError
 from esxcore.guest import Guest
 from esxcore.host.clock import HostClock
@@ -240,6 +241,8 @@ class Host(HostClock, HostDivision):
         overhead: Size | None = None,
         driver: BalloonDriver | None = None,
         guest: str | Guest = "default",
+        nic: Nic | None = None,
+        disk: Disk | None = None,
         salt: str | None = None,
     ) -> Vm:
         """Powers on a virtual machine.
@@ -270,6 +273,10 @@ class Host(HostClock, HostDivision):
         guest : {"default", "linux", "windows"} or Guest
             Its operating system. Processes of a `Simulation` live in it, and its balloon driver
             takes its pages.
+        nic : Nic, optional
+            Its network card, which transfers packets while a `Simulation` goes on.
+        disk : Disk, optional
+            How its disk reaches memory; for a guest with files, in a `Simulation`.
         salt : str, optional
             With whom it shares, instead of the host's rule.
 
@@ -280,6 +287,8 @@ class Host(HostClock, HostDivision):
             others are promised.
         DuplicateVmError
             If a virtual machine of that name is powered on.
+        ConfigError
+            If a setting is out of range, or the rings of the network card do not fit the memory.
         ContentError
             If `contents` has a wrong shape, or more pages than `max`.
         OutOfMachineMemoryError
@@ -306,6 +315,8 @@ class Host(HostClock, HostDivision):
             else page_count(balloon_limit, "balloon_limit"),
             "driver": driver_settings(BalloonDriver() if driver is None else driver, system),
             "guest": system,
+            "nic": nic_settings(nic),
+            "disk": disk_settings(disk),
             "salt": None if salt is None else salt_name(salt),
         }
         need_real_memory(self._core.real_bytes_wanted(max_pages), f"VM {name!r}")

@@ -98,7 +98,7 @@ def page(recording: Recording, title: str) -> str:
         light=as_css(LIGHT),
         dark=as_css(DARK),
         plotly=get_plotlyjs(),
-        figures=_script_json(figures),
+        figures=script_json(figures),
     )
 
 
@@ -113,7 +113,7 @@ def _template() -> Template:
     return environment.get_template("page.html")
 
 
-def _script_json(figures: dict[str, Any]) -> str:
+def script_json(figures: dict[str, Any]) -> str:
     """Figures as JSON that can stand in a script element, whatever is in it."""
     bodies = (f"{json.dumps(name)}: {figure.to_json()}" for name, figure in figures.items())
     text = "{" + ",\n".join(bodies) + "}"

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from esxcore.datafile import packaged
 from esxcore.errors import ConfigError, ScenarioError
 from esxcore.scenario.changes import Tables, changed_tables
+from esxcore.scenario.devices import IoSection
 from esxcore.scenario.division import BARE, PolicySection, ReclaimSection, policies_after
 from esxcore.scenario.fields import NEVER, is_nothing
 from esxcore.scenario.given import policy_table, table_of, workload_table
@@ -45,6 +46,7 @@ from esxcore.scenario_text import abridged, first_problem
 __all__ = [
     "NEVER",
     "SEED_LIMIT",
+    "IoSection",
     "PolicySection",
     "ReclaimSection",
     "RunSection",
@@ -113,6 +115,14 @@ class Scenario(Readable):
         self._own = own
         self._check()
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuses settings made by assignment, which would change nothing."""
+        if not name.startswith("_"):
+            raise AttributeError(
+                f"scenario.{name} cannot be set; scenario.changed(...) makes another scenario"
+            )
+        super().__setattr__(name, value)
+
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Self:
         """Reads a scenario file; data files named in it are found from the file's folder.
@@ -142,8 +152,8 @@ class Scenario(Readable):
         Parameters
         ----------
         data : mapping
-            Sections ``host``, ``sharing``, ``sampling``, ``policy``, ``reclaim``, ``vms``,
-            ``events``, ``run``.
+            Sections ``host``, ``sharing``, ``sampling``, ``policy``, ``reclaim``, ``io``,
+            ``vms``, ``events``, ``run``.
         source : str
             What to call it in error messages.
         folder : Path, optional

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from esxcore.costs import Costs
+from esxcore.devices import Disk, Nic
 from esxcore.errors import ConfigError
 from esxcore.guest import Guest
 from esxcore.policy import POLICIES
@@ -128,7 +129,15 @@ def costs_table(costs: object) -> Any:
 
 def table_of(key: str) -> Callable[[Any], Any]:
     """What turns the value of a key into what a file has there."""
-    return {"guest": guest_table, "driver": driver_table, "costs": costs_table}.get(key, plain)
+    return _TABLES.get(key, plain)
+
+
+def device_table(device: Any) -> Any:
+    """The table of a network card or a disk, if it is one."""
+    if not isinstance(device, Nic | Disk):
+        return plain(device)
+    said = {field.name: (getattr(device, field.name), field.default) for field in fields(device)}
+    return {name: plain(value) for name, (value, default) in said.items() if value != default}
 
 
 def _settings(policy: Any) -> dict[str, Any]:
@@ -178,3 +187,12 @@ def _own(given: object, place: str, methods: tuple[str, ...], expected: str) -> 
 def _named(given: object) -> str:
     """The class of an object as a scenario would name it."""
     return f"{type(given).__module__}:{type(given).__qualname__}"
+
+
+_TABLES: dict[str, Callable[[Any], Any]] = {
+    "guest": guest_table,
+    "driver": driver_table,
+    "costs": costs_table,
+    "nic": device_table,
+    "disk": device_table,
+}

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from esxcore.errors import ConfigError
+from esxcore.scenario.devices import IoSection
 from esxcore.scenario.division import BARE, EventSection, PolicySection, ReclaimSection
 from esxcore.scenario.fields import Section
 from esxcore.scenario.sections import (
@@ -50,6 +51,7 @@ class ScenarioModel(Section):
     sampling: SamplingSection = Field(SamplingSection(), description="a table [sampling]")
     policy: PolicySection = Field(PolicySection(), description="a table [policy]")
     reclaim: ReclaimSection = Field(ReclaimSection(), description="a table [reclaim]")
+    io: IoSection = Field(IoSection(), description="a table [io]")
     vms: _Vms = Field(strict=False, description="one table [[vms]] or more")
     events: tuple[EventSection, ...] = Field((), strict=False, description="tables [[events]]")
     run: RunSection = Field(description="a table [run]")

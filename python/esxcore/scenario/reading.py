@@ -12,6 +12,7 @@ from typing import Any, Self
 from esxcore.datafile import data_path
 from esxcore.errors import ConfigError, DataError, ScenarioError
 from esxcore.policy import Policy
+from esxcore.scenario.devices import IoSection
 from esxcore.scenario.division import EventSection, PolicySection, ReclaimSection
 from esxcore.scenario.model import ScenarioModel
 from esxcore.scenario.own import Own, fresh
@@ -58,6 +59,11 @@ class Readable:
     def reclaim(self) -> ReclaimSection:
         """Section ``[reclaim]``."""
         return self._model.reclaim
+
+    @property
+    def io(self) -> IoSection:
+        """Section ``[io]``."""
+        return self._model.io
 
     @property
     def vms(self) -> tuple[VmSection, ...]:

@@ -10,6 +10,7 @@ import inspect
 from typing import Any, get_args
 
 from esxcore.policy import POLICIES, policy_names
+from esxcore.scenario.devices import DiskSection
 from esxcore.scenario.division import BARE
 from esxcore.scenario.guests import GuestSection
 from esxcore.scenario.model import ScenarioModel
@@ -98,6 +99,7 @@ def _words_of(model: Any, key: str) -> Schema:
 _WORDS: dict[str, Schema] = {
     "GuestSection": _words_of(GuestSection, "kind"),
     "CostsSection": _words_of(CostsSection, "preset"),
+    "DiskSection": _words_of(DiskSection, "dma"),
     "WorkloadSection": {"anyOf": [{"enum": list(OWN_KINDS)}, _OWN]},
 }
 

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, create_model, field_validator, model
 from pydantic_core import PydanticCustomError
 
 from esxcore.costs import Costs
+from esxcore.scenario.devices import DiskSection, NicSection
 from esxcore.scenario.division import SHARES, DriverSection, Shares
 from esxcore.scenario.fields import (
     DATA,
@@ -39,6 +40,7 @@ class HostSection(Section):
 
     memory: Size = Field(description=f'{SIZE} "4GiB"')
     swap: Size | None = Field(None, description=f'{SIZE} "4GiB"')
+    low_memory: Size | None = Field(None, description=f'{SIZE} "1GiB"')
     content: Literal["tokens", "bytes"] = Field("tokens", description='"tokens" or "bytes"')
     seed: int = Field(0, ge=0, lt=SEED_LIMIT, description="a whole number from 0 to 2**128 - 1")
 
@@ -118,6 +120,10 @@ class VmSection(Section):
     guest: GuestSection | None = Field(
         None,
         description='"default", "linux", "windows" or a table like { kind = "linux" }',
+    )
+    nic: NicSection | None = Field(None, description="a table like { tx = 1000, rx = 1000 }")
+    disk: DiskSection | None = Field(
+        None, description='"low", "all" or a table like { dma = "low" }'
     )
     start: Moment = Field("0s", description=f'{MOMENT} "2min"')
     stop: Moment | None = Field(None, description=f'{MOMENT} "8min"')

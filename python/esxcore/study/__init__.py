@@ -102,8 +102,9 @@ def sweep(  # noqa: PLR0913  # what is varied is by position, the rest are setti
         If the ledger is corrupt, in use, of another study or version, or has rows and is not to be
         resumed; it stays as it was.
     SweepError
-        If a run fails, or the engine: no scheduler answers within ten seconds, a worker has another
-        version. What was done is in the ledger.
+        If a run fails; what was done is in the ledger.
+    EngineError
+        If the engine fails: no scheduler answers within ten seconds, a worker has another version.
     SweepInterrupted
         After Ctrl-C, with the rows that were done; a `KeyboardInterrupt`.
 

@@ -56,7 +56,9 @@ def drive(
     Raises
     ------
     SweepError
-        If a run failed, or the engine.
+        If a run failed.
+    EngineError
+        If the engine did.
     SweepInterrupted
         After Ctrl-C.
     """

@@ -18,8 +18,8 @@ _WORDS = {
     "shares": "shares",
     "count": (
         "backs breaks copies decisions drops evictions failures faults fills frames hints hits ins "
-        "kills matches merges misses ops outs passes pops reads refaults references refused remaps "
-        "samples vms writes zeroed"
+        "kills matches merges misses ops outs packets passes pops reads refaults references "
+        "refused remaps samples vms writes zeroed"
     ),
     "code": "state",  # the position in `esxcore.recording.STATES`
     "flag": "blocked significant",  # 1 or 0

@@ -4,7 +4,8 @@
 //! - [`Thresholds`] and [`next_state`]: how short of memory the host is. The state falls as soon as free memory is
 //!   below a threshold, over several states at once if need be, and rises one state at a time, when free memory is
 //!   clearly above the threshold of the next better one.
-//! - [`plan`]: what each virtual machine is asked for, from the state, its target and what it has. High: nothing.
+//! - [`plan`]: what each virtual machine is asked for, from the state, its target and what it has. High: nothing, unless
+//!   others are to be given more than is free.
 //!   Soft: balloons, and paging of what a driver cannot give. Hard: paging of all that balloons have not delivered.
 //!   Low: the same, and virtual machines above their target stand still.
 //! - [`deal`]: pages of which there are not enough, dealt out in proportion: what shrinking balloons give back in a
@@ -186,9 +187,9 @@ impl Usage {
         }
     }
 
-    fn action(&self, state: FreeState, granted: u32) -> Action {
+    fn action(&self, state: FreeState, balloons: FreeState, granted: u32) -> Action {
         Action {
-            balloon_target: self.balloon_target(state, granted),
+            balloon_target: self.balloon_target(balloons, granted),
             page_out: self.paged(state).saturating_sub(self.leaving),
             blocked: state == FreeState::Low && self.need() > 0,
         }
@@ -211,6 +212,7 @@ pub struct Action {
 /// | state | balloon | paging | blocked |
 /// |---|---|---|---|
 /// | high | does not grow, but to keep a lowered max | none | none |
+/// | high, and free memory does not do for what is to be given | as in soft | none | none |
 /// | soft | size − target − swapped, within the cap | what the driver cannot give | none |
 /// | hard | the same | all of the need | none |
 /// | low | the same | the same | who is above its target |
@@ -221,14 +223,18 @@ pub struct Action {
 ///
 /// In every state a balloon that is too large, for the target or for its cap, shrinks by what it is granted. All of
 /// them together are granted no more than is free above the soft threshold, in proportion to what they should
-/// shrink by. So memory is freed before it is given, and what is given at one tick does not by itself start
-/// reclaiming. Cost: one pass.
+/// shrink by. So memory is freed before it is given, and what is given at one tick does not by itself lower the
+/// state. Where more is to be given than is free, balloons make room even in the high state: free memory may
+/// rest at the soft threshold for ever, as guests with a disk of their own need not press on. Cost: one pass.
 #[must_use]
 pub fn plan(state: FreeState, usage: &[Usage], free_pages: u32, thresholds: &Thresholds) -> Vec<Action> {
     let budget = free_pages.saturating_sub(thresholds.of(FreeState::Soft));
     let given_back: Vec<u32> = usage.iter().map(Usage::given_back).collect();
     let granted = deal(budget, &given_back);
-    usage.iter().zip(granted).map(|(vm, granted)| vm.action(state, granted)).collect()
+    let wanted: u64 = given_back.iter().map(|pages| u64::from(*pages)).sum();
+    let is_short = state == FreeState::High && wanted > u64::from(budget);
+    let balloons = if is_short { FreeState::Soft } else { state };
+    usage.iter().zip(granted).map(|(vm, granted)| vm.action(state, balloons, granted)).collect()
 }
 
 /// Deals out at most `budget` pages among those who want some, nobody more than it wants: everything wanted if it
@@ -557,10 +563,11 @@ mod tests {
             let plan = plan(FreeState::High, &vms, free, &thresholds());
             plan.iter().map(|action| action.balloon_target).collect::<Vec<_>>()
         };
-        assert_eq!(balloons(0), [100, 100, 200, 0, 301]);
-        assert_eq!(balloons(400), [100, 100, 200, 0, 301]);
-        assert_eq!(balloons(401), [99, 100, 200, 0, 301], "the first gets the page that does not divide");
-        assert_eq!(balloons(700), [50, 100, 100, 0, 151], "49.9, 99.8 and 150.2 of 300");
+        // The second has more than its target, and makes room while free memory does not do for the others.
+        assert_eq!(balloons(0), [100, 300, 200, 0, 301]);
+        assert_eq!(balloons(400), [100, 300, 200, 0, 301]);
+        assert_eq!(balloons(401), [99, 300, 200, 0, 301], "the first gets the page that does not divide");
+        assert_eq!(balloons(700), [50, 300, 100, 0, 151], "49.9, 99.8 and 150.2 of 300");
         assert_eq!(balloons(1001), [0, 100, 0, 0, 0]);
         assert_eq!(balloons(u32::MAX), [0, 100, 0, 0, 0]);
     }
@@ -650,10 +657,18 @@ mod tests {
         }
 
         #[test]
-        fn in_the_high_state_nothing_is_taken(vms in vec(usage(), 0..12), free in pages()) {
+        fn in_the_high_state_nothing_is_taken_unless_others_lack_it(
+            vms in vec(usage(), 0..12),
+            free in pages(),
+        ) {
             let vms: Vec<Usage> = vms.into_iter().map(|vm| Usage { max: vm.pages, ..vm }).collect();
-            for (vm, action) in vms.iter().zip(plan(FreeState::High, &vms, free, &thresholds())) {
-                prop_assert!(action.balloon_target <= vm.balloon);
+            let wanted: u64 = vms.iter().map(|vm| u64::from(vm.given_back())).sum();
+            let is_short = wanted > u64::from(free.saturating_sub(thresholds().of(FreeState::Soft)));
+            let soft = plan(FreeState::Soft, &vms, free, &thresholds());
+            let high = plan(FreeState::High, &vms, free, &thresholds());
+            for ((vm, action), soft) in vms.iter().zip(high).zip(soft) {
+                let most = if is_short { soft.balloon_target } else { vm.balloon };
+                prop_assert!(action.balloon_target <= most);
                 prop_assert_eq!((action.page_out, action.blocked), (0, false));
             }
         }

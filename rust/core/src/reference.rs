@@ -265,7 +265,7 @@ pub struct GuestMemory {
     pub free: u32,
     /// Free, or to be had without harm: clean and inactive cache besides.
     pub available: u32,
-    /// Of its kernel: code and the tables sized at boot.
+    /// Of its kernel: code, the tables sized at boot, and buffers of its devices.
     pub kernel: u32,
     /// Anonymous memory in its pages.
     pub anonymous: u32,

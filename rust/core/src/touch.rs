@@ -314,7 +314,7 @@ impl Host {
     }
 
     /// Stores the content that a number stands for into a page on which writes do not fault.
-    fn store_numbered(&mut self, vm: VmId, ppn: Ppn, number: u64) {
+    pub(crate) fn store_numbered(&mut self, vm: VmId, ppn: Ppn, number: u64) {
         match self.memory.content().kind() {
             ContentKind::Tokens => self.memory.store(vm, ppn, PageView::Token(number)),
             ContentKind::Bytes => self.memory.store(vm, ppn, PageView::Bytes(&numbered_page(number))),

@@ -24,6 +24,9 @@ const COSTS: CostConfig = CostConfig {
     balloon_page_ns: 0,
     sample_fault_ns: 0,
     io_copy_ns: 0,
+    io_remap_ns: 0,
+    dma_setup_ns: 0,
+    interrupt_ns: 0,
     fault_ns: 500,
     disk: DiskCosts { position_ns: 900_000, page_ns: 100_000 },
 };
@@ -264,6 +267,22 @@ fn a_reference_beyond_the_guest_is_an_error() {
     simulation.advance(&mut host, SECOND).unwrap();
     let report = simulation.report(vm).unwrap();
     assert_eq!((report.killed, report.living, host.now_ns()), (1, 0, SECOND));
+}
+
+#[test]
+fn what_comes_before_a_page_beyond_is_served_wherever_batches_end() {
+    let outcome = |batch| {
+        let (mut host, mut simulation) = (quiet_host(30), simulation(1));
+        let vm = power_on(&mut host, "web", 10);
+        simulation.start(&host, vm, Rounds::new(13, batch, Access::Write), Writes::Unique, 0);
+        let error = simulation.advance(&mut host, SECOND).unwrap_err();
+        simulation.advance(&mut host, SECOND).unwrap();
+        let counts = host.vm_stats(host.vm(vm), &mut || Ok(())).unwrap().counts;
+        assert_eq!(counts.references, 10);
+        (error, host.digest(&mut || Ok(())).unwrap())
+    };
+    let whole = outcome(39);
+    [1, 3, 10, 11, 12].iter().for_each(|batch| assert_eq!(outcome(*batch), whole));
 }
 
 /// An access every millisecond, each of a block that is not cached.

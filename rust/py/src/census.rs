@@ -97,6 +97,13 @@ impl PageSource {
         table(py, bytes, PAGE_SIZE)
     }
 
+    /// One of its pages: uint8 of shape (1, 4096).
+    fn read_page<'py>(&self, py: Python<'py>, page: u32) -> PyResult<Bound<'py, PyAny>> {
+        let mut bytes = zero_pages(1);
+        watched(py, |_| self.pages().read_pages(page, &mut bytes))?;
+        table(py, bytes.concat(), PAGE_SIZE)
+    }
+
     /// What is known of it besides its pages.
     fn facts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let facts = PyDict::new(py);

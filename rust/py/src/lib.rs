@@ -42,7 +42,7 @@ mod _core {
     use super::sampling::wilson;
 
     #[pymodule_export]
-    use super::simulation::{Simulation, cost_presets};
+    use super::simulation::{Simulation, competitive_threshold, cost_presets};
 
     #[pymodule_export]
     use super::trace::{PageTrace, replacements, stream_misses, trace_formats};

@@ -1,8 +1,9 @@
 //! Settings that come as mappings, checked and worded by the Python layer.
 
 use esxcore_core::config::{
-    AllocationConfig, BalanceConfig, BalloonConfig, BeforeSwap, DriverConfig, GuestConfig, GuestKind, IoMode,
-    LedgerConfig, RemapConfig, Replacement, SharedCharge, Shares, ThresholdConfig, VmConfig, WhenScarce,
+    AllocationConfig, BalanceConfig, BalloonConfig, BeforeSwap, DeviceConfig, DmaConfig, DriverConfig,
+    GuestConfig, GuestKind, IoMode, LedgerConfig, NicConfig, Reach, RemapConfig, Replacement, Reuse,
+    SharedCharge, Shares, ThresholdConfig, VmConfig, WhenScarce,
 };
 use esxcore_core::host::VmChanges;
 use pyo3::prelude::*;
@@ -105,7 +106,48 @@ pub struct VmSettings {
     /// (start_s, max_rate, limit_pages, stuck_at_s)
     driver: (Option<u32>, u32, u32, Option<u32>),
     guest: GuestSettings,
+    nic: Option<NicSettings>,
+    /// What memory its disk reaches by itself, if it does.
+    disk: Option<String>,
     salt: Option<String>,
+}
+
+/// What network card it has.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct NicSettings {
+    /// (seconds after power-on, packets a second)
+    tx: Vec<(u32, u32)>,
+    rx: Vec<(u32, u32)>,
+    tx_ring: u32,
+    rx_ring: u32,
+    /// "ring", "few" or "zipf"
+    reuse: String,
+    few: u32,
+    exponent: f64,
+    dma: String,
+}
+
+impl NicSettings {
+    /// The card as the core takes it; names that it does not know were refused before.
+    fn into_config(self) -> NicConfig {
+        NicConfig {
+            tx: self.tx,
+            rx: self.rx,
+            tx_ring: self.tx_ring,
+            rx_ring: self.rx_ring,
+            reuse: match self.reuse.as_str() {
+                "few" => Reuse::Few(self.few),
+                "zipf" => Reuse::Zipf(self.exponent),
+                _ => Reuse::Ring,
+            },
+            reach: reach_of(&self.dma),
+        }
+    }
+}
+
+fn reach_of(name: &str) -> Reach {
+    Reach::NAMES.iter().find(|(known, _)| *known == name).map_or_else(Reach::default, |(_, reach)| *reach)
 }
 
 /// What operating system a guest has.
@@ -162,6 +204,10 @@ impl VmSettings {
             balloon_limit: self.balloon_limit,
             driver: DriverConfig { start_s, max_rate, limit_pages, stuck_at_s },
             guest: self.guest.into_config(),
+            devices: DeviceConfig {
+                nic: self.nic.map(NicSettings::into_config),
+                disk: self.disk.map(|name| DmaConfig { reach: reach_of(&name) }),
+            },
             salt: self.salt.as_deref().map(salt_of),
         }
     }

@@ -100,6 +100,9 @@ impl Simulation {
         facts.set_item("blocked_s", report.blocked_s)?;
         facts.set_item("killed", report.killed)?;
         facts.set_item("living", report.living)?;
+        facts.set_item("packets", report.packets)?;
+        facts.set_item("dropped_packets", report.dropped)?;
+        facts.set_item("device_ns", report.device_ns)?;
         facts.set_item("latencies", OpLatencies(report.latencies))?;
         Ok(facts)
     }
@@ -203,6 +206,12 @@ pub fn cost_presets() -> Vec<(&'static str, Vec<(&'static str, u64)>)> {
     CostConfig::PRESETS.iter().map(|(name, costs)| (*name, cost_rows(costs))).collect()
 }
 
+/// Copies after which a page is to be moved, by what things cost.
+#[pyfunction]
+pub fn competitive_threshold(costs: Costs) -> u32 {
+    cost_config(&costs).competitive_threshold()
+}
+
 fn cost_rows(costs: &CostConfig) -> Vec<(&'static str, u64)> {
     vec![
         ("access_ns", costs.access_ns),
@@ -213,6 +222,9 @@ fn cost_rows(costs: &CostConfig) -> Vec<(&'static str, u64)> {
         ("balloon_page_ns", costs.balloon_page_ns),
         ("sample_fault_ns", costs.sample_fault_ns),
         ("io_copy_ns", costs.io_copy_ns),
+        ("io_remap_ns", costs.io_remap_ns),
+        ("dma_setup_ns", costs.dma_setup_ns),
+        ("interrupt_ns", costs.interrupt_ns),
         ("fault_ns", costs.fault_ns),
         ("disk_position_ns", costs.disk.position_ns),
         ("disk_page_ns", costs.disk.page_ns),
@@ -232,6 +244,9 @@ fn cost_config(costs: &Costs) -> CostConfig {
         balloon_page_ns: of("balloon_page_ns", default.balloon_page_ns),
         sample_fault_ns: of("sample_fault_ns", default.sample_fault_ns),
         io_copy_ns: of("io_copy_ns", default.io_copy_ns),
+        io_remap_ns: of("io_remap_ns", default.io_remap_ns),
+        dma_setup_ns: of("dma_setup_ns", default.dma_setup_ns),
+        interrupt_ns: of("interrupt_ns", default.interrupt_ns),
         fault_ns: of("fault_ns", default.fault_ns),
         disk: DiskCosts {
             position_ns: of("disk_position_ns", default.disk.position_ns),

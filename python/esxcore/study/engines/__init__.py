@@ -15,11 +15,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from esxcore.clusters import dask_client, is_dask
 from esxcore.config import whole_number
 from esxcore.errors import ArgumentTypeError, ConfigError
 from esxcore.extras import needed
 from esxcore.study.engines.local import in_this_process, on_loky, processes_of
-from esxcore.study.engines.pools import dask_client, is_dask, on_dask, on_executor
+from esxcore.study.engines.pools import on_dask, on_executor
 from esxcore.study.engines.rays import connected_ray, on_ray
 from esxcore.study.engines.worker import Job, Outcome, Task
 
@@ -43,7 +44,7 @@ class Engine:
 
         Raises
         ------
-        SweepError
+        EngineError
             If the engine cannot be reached or gives up.
         MissingLibraryError
             If its library is not installed.

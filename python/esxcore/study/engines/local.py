@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from esxcore.errors import SweepError
+from esxcore.errors import EngineError
 from esxcore.extras import needed
 from esxcore.study.engines.worker import Job, Outcome, Task
 
@@ -36,7 +36,7 @@ def on_loky(task: Task, jobs: Sequence[Job], processes: int) -> Iterator[Outcome
         except lost as error:
             losses += 1
             if losses > RETRIES:
-                raise SweepError(
+                raise EngineError(
                     f"engine 'loky': workers died {losses} times without a row in between;"
                     f" is memory short? {len(left)} runs are left"
                 ) from error

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from esxcore.errors import SweepError
+from esxcore.errors import EngineError
 from esxcore.extras import needed
 from esxcore.study.engines.worker import Job, Outcome, Task
 
@@ -32,7 +32,7 @@ def on_ray(task: Task, jobs: Sequence[Job], ray: Any) -> Iterator[Outcome]:
             yield from outcomes
     except ray.exceptions.RayError as error:
         told = (str(error) or type(error).__name__).splitlines()[0]
-        raise SweepError(f"engine 'ray': {type(error).__name__}: {told}") from error
+        raise EngineError(f"engine 'ray': {type(error).__name__}: {told}") from error
     finally:
         for one in waiting:
             ray.cancel(one)
@@ -44,7 +44,7 @@ def connected_ray(address: str | None, processes: int | None) -> Iterator[Any]:
 
     Raises
     ------
-    SweepError
+    EngineError
         If there is no cluster at the address, within ten seconds.
     MissingLibraryError
         If Ray is not installed.
@@ -62,7 +62,7 @@ def connected_ray(address: str | None, processes: int | None) -> Iterator[Any]:
             ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             told = (str(error) or type(error).__name__).splitlines()[0]
-            raise SweepError(f"scheduler {address}: cannot be reached: {told}") from error
+            raise EngineError(f"scheduler {address}: cannot be reached: {told}") from error
     try:
         yield ray
     finally:
@@ -79,4 +79,4 @@ def _answers(address: str) -> None:
             raise ValueError("expected host:port")
         socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
     except (OSError, OverflowError, ValueError) as error:
-        raise SweepError(f"scheduler {address}: cannot be reached: {error}") from error
+        raise EngineError(f"scheduler {address}: cannot be reached: {error}") from error

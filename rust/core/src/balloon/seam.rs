@@ -135,6 +135,16 @@ pub trait GuestOs: Send + Sync + Debug {
         let _ = (second, idle_ns, random, steps);
     }
 
+    /// A device's driver allocates up to `most` further pages for buffers that stay its own from then on, of a guest of
+    /// `pages` pages: none before it is loaded, and fewer where there is no room. Steps, as of `fault`, make room for when it
+    /// asks again.
+    ///
+    /// A guest that manages nothing keeps its highest pages for them.
+    fn take_buffers(&mut self, most: u32, pages: u32, steps: &mut Vec<Step>) -> Vec<Ppn> {
+        let _ = steps;
+        (pages - most.min(pages)..pages).map(Ppn).collect()
+    }
+
     /// What it says of its memory; none if it says nothing.
     fn memory(&self) -> Option<GuestMemory> {
         None

@@ -29,6 +29,12 @@ pub struct CostConfig {
     pub sample_fault_ns: u64,
     /// A page copied for a device that cannot reach it.
     pub io_copy_ns: u64,
+    /// A page moved from high to low memory, or up to make room (§7): a copy, and every processor told of the new place.
+    pub io_remap_ns: u64,
+    /// A page handed to a device: addresses written where it looks for them, and the device told.
+    pub dma_setup_ns: u64,
+    /// An interrupt of a device, taken by the server and passed on to the guest.
+    pub interrupt_ns: u64,
     /// A fault that the server handles without any of these.
     pub fault_ns: u64,
     /// The disk that holds the swap file and the guests' disks.
@@ -46,6 +52,9 @@ impl CostConfig {
         balloon_page_ns: 3_000,
         sample_fault_ns: 2_000,
         io_copy_ns: 14_000,
+        io_remap_ns: 56_000,
+        dma_setup_ns: 1_000,
+        interrupt_ns: 10_000,
         fault_ns: 2_000,
         disk: DiskCosts { position_ns: 8_000_000, page_ns: 100_000 },
     };
@@ -60,12 +69,22 @@ impl CostConfig {
         balloon_page_ns: 500,
         sample_fault_ns: 700,
         io_copy_ns: 1_500,
+        io_remap_ns: 12_000,
+        dma_setup_ns: 200,
+        interrupt_ns: 2_000,
         fault_ns: 700,
         disk: DiskCosts { position_ns: 80_000, page_ns: 2_000 },
     };
 
     /// Both, by name.
     pub const PRESETS: [(&'static str, Self); 2] = [("2002", Self::OF_2002), ("nvme", Self::NVME)];
+
+    /// Copies after which a page is to be moved so that, by these costs, no page ever costs more than twice the best course
+    /// chosen in hindsight.
+    #[must_use]
+    pub fn competitive_threshold(&self) -> u32 {
+        super::competitive_threshold(self.io_copy_ns, self.io_remap_ns)
+    }
 }
 
 impl Default for CostConfig {

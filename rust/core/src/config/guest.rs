@@ -116,6 +116,18 @@ impl GuestConfig {
         u32::try_from(tables + u64::from(self.kernel_pages)).unwrap_or(u32::MAX)
     }
 
+    /// Most pages that a guest of that size has for buffers of its devices: those that its kernel leaves of half of its
+    /// memory; all of it if it manages none.
+    #[must_use]
+    pub fn buffers_at_most(&self, pages: u32) -> u32 {
+        match self.kind {
+            GuestKind::Default => pages,
+            GuestKind::Linux | GuestKind::Windows => {
+                (pages / 2).saturating_sub(self.boot_kernel_pages(pages))
+            }
+        }
+    }
+
     /// Refuses what a guest of `pages` pages cannot have.
     ///
     /// # Errors

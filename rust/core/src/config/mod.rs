@@ -3,12 +3,14 @@
 
 mod balance;
 mod costs;
+mod devices;
 mod guest;
 mod parameters;
 mod remap;
 
 pub use balance::*;
 pub use costs::*;
+pub use devices::*;
 pub use guest::*;
 pub use parameters::*;
 pub use remap::*;
@@ -196,7 +198,7 @@ impl HostConfig {
 }
 
 /// What a virtual machine is; what it does not say follows from its size or from the host's rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VmConfig {
     /// Name, unique on its host.
     pub name: String,
@@ -210,6 +212,8 @@ pub struct VmConfig {
     pub driver: DriverConfig,
     /// The operating system of its guest.
     pub guest: GuestConfig,
+    /// Its devices.
+    pub devices: DeviceConfig,
     /// Its sharing domain; the host's rule.
     pub salt: Option<Salt>,
 }
@@ -225,6 +229,7 @@ impl VmConfig {
             balloon_limit: None,
             driver: DriverConfig::default(),
             guest: GuestConfig::default(),
+            devices: DeviceConfig::default(),
             salt: None,
         }
     }

@@ -1,4 +1,4 @@
-//! What a kernel does of itself: boot, write back, make room, clear freed pages.
+//! What a kernel does of itself: boot, write back, make room, clear freed pages; and what of its own it refers to.
 
 use super::cache::AHEAD_MOST;
 use super::free_list::Want;
@@ -6,8 +6,8 @@ use super::kernel::Kernel;
 use super::owners::Owner;
 use super::reclaim::{Fate, Job};
 use crate::config::GuestKind;
-use crate::reference::{Errand, Filling, MAX_FILES, Patience, Step};
-use crate::types::Ppn;
+use crate::reference::{Errand, Filling, MAX_FILES, Patience, Step, Touch};
+use crate::types::{Access, Ppn};
 
 /// The file that boot reads: the image's programs and libraries in one.
 pub const BOOT_FILE: u32 = MAX_FILES - 1;
@@ -15,6 +15,13 @@ pub const BOOT_FILE: u32 = MAX_FILES - 1;
 const KERNEL_FILE: u32 = MAX_FILES;
 
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// One in so many pages of the kernel's code and data is in use as it works. Chosen: 2 of 8 MiB, the size of Linux 2.4's text.
+const IN_USE: u32 = 4;
+/// Pages of them that the timer's interrupt alone refers to. Chosen.
+const TICK_PAGES: u32 = 4;
+/// Processor time of processes in a second from which on they need all of the kernel that is in use. Chosen: a hundredth.
+const ALL_IN_USE_NS: u64 = 10_000_000;
 
 /// How far boot has come.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +48,7 @@ impl Kernel {
     }
 
     /// Seconds that boot still takes, this one among them.
-    fn boot_left(&mut self) -> u32 {
+    pub(super) fn boot_left(&mut self) -> u32 {
         let begun = *self.boot.begun.get_or_insert(self.now);
         self.config.boot_s.max(1).saturating_sub(self.now.saturating_sub(begun))
     }
@@ -112,6 +119,24 @@ impl Kernel {
         let most = u128::from(self.config.zero_rate) * idle_ns / u128::from(SECOND_NS);
         let cleared = self.clear(most as u32, steps);
         self.counts.zeroed += u64::from(cleared);
+    }
+
+    /// A second's references of the kernel to its code: for the timer's interrupt, and the more the longer processes ran.
+    pub(super) fn refer_to_code(&mut self, idle_ns: u64, steps: &mut Vec<Step>) {
+        let in_use = self.config.kernel_pages / IN_USE;
+        let busy_ns = SECOND_NS.saturating_sub(idle_ns).min(ALL_IN_USE_NS);
+        let for_processes = (u64::from(in_use) * busy_ns).div_ceil(ALL_IN_USE_NS) as u32;
+        let end = for_processes.max(in_use.min(TICK_PAGES));
+        steps.extend(
+            (0..end.min(self.boot.filled)).map(|ppn| Step::Touch(Touch::new(Ppn(ppn), Access::Read))),
+        );
+    }
+
+    /// What was done with pages since the last time refers to the kernel's tables, as far as boot has made them.
+    pub(super) fn refer_to_tables(&mut self, steps: &mut Vec<Step>) {
+        let made = self.boot.filled;
+        let pages = self.owners.take_referred().filter(|ppn| *ppn < made);
+        steps.extend(pages.map(|ppn| Step::Touch(Touch::new(Ppn(ppn), Access::Write))));
     }
 
     /// Fills up to so many free pages with zeroes; returns how many.

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use crate::balloon::{Given, GuestOs, GuestPage, GuestPages, Wait};
+use crate::reference::Step;
 use crate::rng::Stream;
 use crate::types::Ppn;
 
@@ -18,20 +19,22 @@ pub struct DefaultGuest {
     name: String,
     /// No page below this one is empty.
     lowest: u32,
+    /// Its highest pages are buffers of devices: so many.
+    buffers: u32,
 }
 
 impl DefaultGuest {
     /// A guest whose type has that name.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        Self { name: name.into(), lowest: 0 }
+        Self { name: name.into(), lowest: 0, buffers: 0 }
     }
 
     /// Takes up to `most` empty pages. A page that is passed is not looked at again until it may be empty again.
     fn take_empty(&mut self, most: u32, own: GuestPages<'_>) -> Vec<Ppn> {
         let mut given = vec![];
         let most = most.min(own.empty_at_most()) as usize;
-        while given.len() < most && self.lowest < own.pages() {
+        while given.len() < most && self.lowest < own.pages() - self.buffers {
             if own.page(Ppn(self.lowest)) == GuestPage::Empty {
                 given.push(Ppn(self.lowest));
             }
@@ -49,7 +52,7 @@ impl GuestOs for DefaultGuest {
     fn allocate(&mut self, most: u32, wait: Wait, own: GuestPages<'_>, random: &mut Stream) -> Given {
         let mut pages = self.take_empty(most, own);
         if wait == Wait::MaySleep {
-            let more = reclaim(most - pages.len() as u32, own, random);
+            let more = reclaim(most - pages.len() as u32, own, own.pages() - self.buffers, random);
             pages.extend(more);
         }
         Given { pages, sleeps: false }
@@ -64,15 +67,21 @@ impl GuestOs for DefaultGuest {
         self.lowest = 0;
     }
 
+    fn take_buffers(&mut self, most: u32, pages: u32, _: &mut Vec<Step>) -> Vec<Ppn> {
+        let buffers = most.min(pages - self.buffers);
+        let end = pages - self.buffers;
+        self.buffers += buffers;
+        (end - buffers..end).map(Ppn).collect()
+    }
+
     fn boxed_clone(&self) -> Box<dyn GuestOs> {
         Box::new(self.clone())
     }
 }
 
-/// Up to `most` different random pages in use, or all: independent draws, and where these mostly miss, a walk from a
+/// Up to `most` different random pages in use below `end`, or all: independent draws, and where these mostly miss, a walk from a
 /// random page on. Cost: a few draws for each page, or one visit of each page of the guest.
-fn reclaim(most: u32, own: GuestPages<'_>, random: &mut Stream) -> Vec<Ppn> {
-    let pages = own.pages();
+fn reclaim(most: u32, own: GuestPages<'_>, end: u32, random: &mut Stream) -> Vec<Ppn> {
     let (mut given, mut taken) = (vec![], HashSet::new());
     let mut take = |ppn: Ppn| {
         if given.len() < most as usize && own.page(ppn) == GuestPage::InUse && taken.insert(ppn) {
@@ -80,13 +89,13 @@ fn reclaim(most: u32, own: GuestPages<'_>, random: &mut Stream) -> Vec<Ppn> {
         }
         given.len() < most as usize
     };
-    let mut left = u64::from(most) * DRAWS;
-    while left > 0 && take(Ppn(random.below(pages))) {
+    let mut left = if end > 0 { u64::from(most) * DRAWS } else { 0 };
+    while left > 0 && take(Ppn(random.below(end))) {
         left -= 1;
     }
-    if most > 0 && left == 0 {
-        let from = random.below(pages);
-        let _ = (from..pages).chain(0..from).all(|ppn| take(Ppn(ppn)));
+    if most > 0 && end > 0 && left == 0 {
+        let from = random.below(end);
+        let _ = (from..end).chain(0..from).all(|ppn| take(Ppn(ppn)));
     }
     given
 }
@@ -172,5 +181,21 @@ mod tests {
             assert!(times.abs_diff(if in_use { 1000 } else { 0 }) < 137, "page {ppn}: {times}");
             assert!(in_use || *times == 0);
         }
+    }
+
+    #[test]
+    fn buffers_of_devices_are_left_alone() {
+        let (mut guest, mut random) = (DefaultGuest::new("default"), Seed([1; 32]).stream("balloon", 0));
+        assert_eq!(guest.take_buffers(2, 8, &mut vec![]), [Ppn(6), Ppn(7)]);
+        assert_eq!(guest.take_buffers(1, 8, &mut vec![]), [Ppn(5)]);
+        let entries = entries("ppeppppe");
+        let given = guest.allocate(8, Wait::MaySleep, GuestPages::new(&entries, 2), &mut random);
+        let mut pages: Vec<u32> = given.pages.iter().map(|ppn| ppn.0).collect();
+        pages.sort_unstable();
+        assert_eq!(pages, [0, 1, 2, 3, 4]);
+        let mut full = DefaultGuest::new("default");
+        assert_eq!(full.take_buffers(99, 8, &mut vec![]).len(), 8, "no more than there are");
+        let given = full.allocate(8, Wait::MaySleep, GuestPages::new(&entries, 2), &mut random);
+        assert!(given.pages.is_empty());
     }
 }

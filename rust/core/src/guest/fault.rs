@@ -12,8 +12,8 @@ use crate::types::Ppn;
 /// Where the swap device begins on the disk; a block of a file is at its file's number times 2^32 plus its own.
 const SWAP_BEGINS: u64 = 1 << 62;
 
-/// A process that writes makes room among dirty blocks itself while they are more than so many hundredths of the guest's
-/// pages. Linux 2.4: bdflush's 60 %, Linux 2.6: 40 %.
+/// A process that writes makes room among dirty blocks itself while they are more than so many hundredths of what is free,
+/// cached or anonymous: what the balloon has does not count. Linux 2.4: bdflush's 60 %, Linux 2.6: 40 %.
 const DIRTY_PERCENT: u64 = 40;
 
 /// Where a block of a file is on the disk.
@@ -118,7 +118,8 @@ impl Kernel {
     }
 
     fn wait_for_writes(&mut self, steps: &mut Vec<Step>) {
-        if u64::from(self.cache.dirty()) * 100 > u64::from(self.owners.pages()) * DIRTY_PERCENT {
+        let pages = self.free.len() + self.cache.pages() + self.memory.resident();
+        if u64::from(self.cache.dirty()) * 100 > u64::from(pages) * DIRTY_PERCENT {
             let oldest = self.cache.begin_oldest(u32::MAX, CLUSTER);
             self.write_begun(oldest, Patience::Waits, steps);
         }

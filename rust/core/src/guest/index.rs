@@ -115,7 +115,7 @@ mod tests {
         /// Eight entries for four pages: every way that blocks can stand in each other's way.
         #[test]
         fn blocks_are_found_as_long_as_they_are_there(moves in prop::collection::vec((1u32..4, 0u32..30), 0..60)) {
-            let (mut index, mut owners) = (Index::new(4), Owners::new(4));
+            let (mut index, mut owners) = (Index::new(4), Owners::new(4, (0, 0)));
             for (ppn, block) in moves {
                 if owners.get(ppn) != Some(Owner::Free) {
                     index.remove(&owners, ppn);

@@ -42,6 +42,8 @@ impl Watermarks {
 pub struct Kernel {
     pub(super) config: GuestConfig,
     pub(super) kernel: u32,
+    /// Pages that drivers of devices have for buffers.
+    pub(super) buffers: u32,
     /// Whose files it has.
     pub(super) image: u64,
     pub(super) levels: Watermarks,
@@ -66,10 +68,11 @@ impl Kernel {
     pub(super) fn new(config: &GuestConfig, pages: u32, serial: u64, seed: &Seed) -> Self {
         // Page 0 is the kernel's in any case: tables say "none" with its number.
         let kernel = config.boot_kernel_pages(pages).max(1);
-        let mut owners = Owners::new(pages);
+        let mut owners = Owners::new(pages, (config.kernel_pages, config.metadata_bytes));
         (0..kernel).for_each(|ppn| owners.set(ppn, Owner::Kernel));
         Self {
             kernel,
+            buffers: 0,
             image: image(config.image.as_deref(), serial, seed),
             levels: Watermarks::of(pages),
             owners,
@@ -139,6 +142,7 @@ impl Kernel {
             self.memory.pool.hit_all(ppns);
         } else if self.pending.is_empty() && are_memory == 0 {
             self.cache.pool.hit_all(ppns);
+            ppns.iter().for_each(|ppn| self.owners.look_at(*ppn));
             self.note_writes(refs, ppns);
         } else {
             refs.iter().zip(ppns).for_each(|(one, ppn)| self.note(*one, *ppn));
@@ -153,6 +157,7 @@ impl Kernel {
             pool.hit_all(&[ppn]);
         }
         if !is_memory {
+            self.owners.look_at(ppn);
             self.note_writes(&[one], &[ppn]);
         }
     }
@@ -241,15 +246,18 @@ impl GuestOs for Kernel {
     }
 
     fn fault(&mut self, reference: Ref, _: &mut Stream, steps: &mut Vec<Step>) -> Dealt {
-        match reference.wish() {
+        let dealt = match reference.wish() {
             Wish::Memory { page, .. } => self.fault_memory(page, steps),
             Wish::Block { file, block, access: Access::Read } => self.read_block(file, block, steps),
             Wish::Block { file, block, access: Access::Write } => self.write_block(file, block, steps),
-            Wish::Free { page } => self.free_memory(page),
+            // Processes give pages back by the thousand: what that refers to is left to the next one.
+            Wish::Free { page } => return self.free_memory(page),
             Wish::Delete { file } => self.delete(file),
             Wish::Flush { file } => self.flush(file, steps),
             Wish::Look { .. } => Dealt::Served,
-        }
+        };
+        self.refer_to_tables(steps);
+        dealt
     }
 
     fn settle(&mut self) {
@@ -267,6 +275,12 @@ impl GuestOs for Kernel {
         self.make_room_for_driver(steps);
         // Last: what is being cleared is not on the free list meanwhile.
         self.clear_pages(idle_ns, steps);
+        self.refer_to_code(idle_ns, steps);
+        self.refer_to_tables(steps);
+    }
+
+    fn take_buffers(&mut self, most: u32, _: u32, steps: &mut Vec<Step>) -> Vec<Ppn> {
+        self.give_buffers(most, steps)
     }
 
     fn memory(&self) -> Option<GuestMemory> {
@@ -274,7 +288,7 @@ impl GuestOs for Kernel {
         Some(GuestMemory {
             free,
             available: free + self.cache.pool.inactive().saturating_sub(self.cache.dirty()),
-            kernel: self.kernel,
+            kernel: self.kernel + self.buffers,
             anonymous: self.memory.resident(),
             cache: self.cache.pages(),
             dirty: self.cache.dirty(),

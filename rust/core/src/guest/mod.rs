@@ -29,8 +29,17 @@
 //! paged a page out that the guest now writes to its own disk, the page comes in for this alone. That is *double paging*
 //! (§3); who does the steps counts it.
 //!
+//! *The kernel's own pages* (`tables`). Whatever is done with a page refers to the kernel's table of it: who takes or frees
+//! it, looks whether it may go, or finds a block of a file in it. In each second the kernel refers to the part of its
+//! code and data that is in use, or less of it where processes ran for less than a hundredth, at least what the timer needs. These are touches among
+//! the steps: the server may have paged the pages out, and then nobody in the guest runs until they are back. What is in use is
+//! a guess; the rest of the kernel is left alone, and a server that pages at random gains it for nothing.
+//!
 //! *The balloon* (`driver`) is one more that takes pages, in the order of Figure 1: free ones, clean cache, then what has
 //! to be written first, for which the driver sleeps. As it deflates, the free list grows and the cache after it.
+//!
+//! *Devices.* Their drivers are loaded after boot, and allocate buffers as the balloon's driver allocates: from the free
+//! list, and more as room is made. Nobody else gets them back (`buffers`).
 //!
 //! *Windows* zeroes its free pages at boot, so that all its memory is touched at once (§6.3), and its *zero-page thread*
 //! clears freed ones in idle seconds: that touches them, which looks like activity (the spike in Figure 6). What it has
@@ -52,7 +61,8 @@
 //! | levels of the free list | a 128th of memory, 20 to 255 pages; twice; three times | Linux 2.4 |
 //! | room made at a time | 32 pages | Linux's `SWAP_CLUSTER_MAX` |
 //! | read-ahead | 4 pages at the second read in sequence, doubling to 32 | Linux: 128 KiB; the beginning chosen |
-//! | dirty blocks before writers wait | 40 % of memory | Linux 2.6 |
+//! | dirty blocks before writers wait | 40 % of what is free, cached or anonymous | Linux 2.6 |
+//! | the kernel's code and data in use | a quarter; 4 pages if no process runs | chosen: Linux 2.4's text is some 2 MiB |
 //! | what the cache keeps while there is anonymous memory to take | a sixteenth of both | chosen |
 //! | looks for each clean block | 8 | chosen |
 //! | pages written in a second for a driver that sleeps | 2048 | chosen: its own rate asleep |
@@ -60,19 +70,20 @@
 //!
 //! # What is not modelled
 //!
-//! A kernel's references to its own memory after boot, kernel memory that grows (slab, page tables), huge pages, zones
+//! Kernel memory that grows (slab, page tables), huge pages, zones
 //! and nodes, the length of files (read-ahead may pass the end), blocks written in part (a write to a block that is not cached reads nothing), read-ahead from swap and clean
 //! copies there (a page that came back gives its slot up), processes apart from each other, priorities, memory that a
 //! killed process gives back (whoever simulates it frees its pages).
 //!
 //! # Rooms
 //!
-//! `kernel` keeps the state and translates; `fault`, `reclaim`, `driver` and `boot` are what it does.
-//! `anonymous` and `cache` with its `index` are its tables, `pool` and [`order`] choose victims; `owners`,
-//! `free_list`, `slots`, `ring` and `marks` are plain data.
+//! `kernel` keeps the state and translates; `fault`, `reclaim`, `driver`, `buffers` and `boot` are what it does.
+//! `anonymous` and `cache` with its `index` are where things are, `tables` what the kernel refers to of its own, `pool`
+//! and [`order`] choose victims; `owners`, `free_list`, `slots`, `ring` and `marks` are plain data.
 
 mod anonymous;
 mod boot;
+mod buffers;
 mod cache;
 mod default;
 mod driver;
@@ -87,6 +98,7 @@ mod pool;
 mod reclaim;
 mod ring;
 mod slots;
+mod tables;
 
 pub use boot::BOOT_FILE;
 pub use default::DefaultGuest;

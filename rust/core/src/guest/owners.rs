@@ -1,9 +1,13 @@
 //! Whose each of a guest's pages is: one word a page, and every page has one owner.
+//!
+//! The word stands for what the kernel's tables say of the page: to change it is to refer to them.
 
 use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::IntoBytes;
+
+use super::tables::Tables;
 
 /// What a page is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +35,21 @@ pub(super) enum Owner {
     Promised,
     /// Free, and being filled with zeroes.
     Clearing,
+    /// A device driver's, for its device to transfer.
+    Buffer,
 }
 
 const KIND_SHIFT: u32 = 60;
 const FILE_SHIFT: u32 = 32;
-const PLAIN: [Owner; 6] =
-    [Owner::Kernel, Owner::Balloon, Owner::Kept, Owner::Leaving, Owner::Promised, Owner::Clearing];
+const PLAIN: [Owner; 7] = [
+    Owner::Kernel,
+    Owner::Balloon,
+    Owner::Kept,
+    Owner::Leaving,
+    Owner::Promised,
+    Owner::Clearing,
+    Owner::Buffer,
+];
 
 /// The word of a block, by which blocks are in the order of their places on the disk too.
 #[inline]
@@ -48,15 +61,28 @@ pub(super) fn block_word(file: u32, block: u32) -> u64 {
 #[derive(Clone)]
 pub(super) struct Owners {
     words: Vec<u64>,
+    tables: Tables,
 }
 
 impl Owners {
-    /// All pages free.
-    pub fn new(pages: u32) -> Self {
-        Self { words: vec![0; pages as usize] }
+    /// All pages free; the kernel's tables begin at a page and have so many bytes for each.
+    pub fn new(pages: u32, (first, bytes): (u32, u32)) -> Self {
+        Self { words: vec![0; pages as usize], tables: Tables::new(first, bytes, pages) }
+    }
+
+    /// What the tables say of a page is looked at.
+    #[inline]
+    pub fn look_at(&mut self, ppn: u32) {
+        self.tables.note(ppn);
+    }
+
+    /// Pages of the tables that were referred to since they were last asked for.
+    pub fn take_referred(&mut self) -> impl Iterator<Item = u32> {
+        self.tables.take()
     }
 
     /// Pages.
+    #[cfg(test)]
     pub fn pages(&self) -> u32 {
         self.words.len() as u32
     }
@@ -80,6 +106,7 @@ impl Owners {
 
     /// Gives a page to another owner.
     pub fn set(&mut self, ppn: u32, owner: Owner) {
+        self.tables.note(ppn);
         self.words[ppn as usize] = match owner {
             Owner::Free => 0,
             Owner::Anonymous(page) => 1 << KIND_SHIFT | u64::from(page),
@@ -90,6 +117,7 @@ impl Owners {
             Owner::Leaving => 6 << KIND_SHIFT,
             Owner::Promised => 7 << KIND_SHIFT,
             Owner::Clearing => 8 << KIND_SHIFT,
+            Owner::Buffer => 9 << KIND_SHIFT,
         };
     }
 
@@ -101,7 +129,7 @@ impl Owners {
 
 impl fmt::Debug for Owners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pages {:#018x}", self.words.len(), xxh3_64(self.words.as_bytes()))
+        write!(f, "{} pages {:#018x}, {:?}", self.words.len(), xxh3_64(self.words.as_bytes()), self.tables)
     }
 }
 
@@ -112,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_page_has_the_owner_it_was_given() {
-        let mut owners = Owners::new(3);
+        let mut owners = Owners::new(3, (0, 0));
         let mut all = vec![Owner::Free, Owner::Anonymous(0), Owner::Anonymous(u32::MAX)];
         for (file, block) in [(0, 0), (MAX_FILES - 1, u32::MAX), (7, 9)] {
             all.push(Owner::Block { file, block });

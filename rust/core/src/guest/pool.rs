@@ -7,6 +7,7 @@
 
 use super::marks::Marks;
 use super::order::Order;
+use super::owners::Owners;
 use crate::config::Replacement;
 
 /// Pages of one class.
@@ -72,10 +73,12 @@ impl Pool {
         self.forget(ppn);
     }
 
-    /// Takes the page that goes next. Cost: what it passes over was referenced since it last came to it.
-    pub fn evict(&mut self) -> Option<u32> {
+    /// Takes the page that goes next, and looks at it and those passed over. Cost: what it passes over was referenced since
+    /// it last came to it.
+    pub fn evict(&mut self, owners: &mut Owners) -> Option<u32> {
         loop {
             let ppn = self.order.evict()?;
+            owners.look_at(ppn);
             if !self.referenced.take(ppn) {
                 self.forget(ppn);
                 return Some(ppn);
@@ -109,16 +112,20 @@ mod tests {
         pool
     }
 
+    fn evict(pool: &mut Pool) -> Option<u32> {
+        pool.evict(&mut Owners::new(10, (0, 0)))
+    }
+
     #[test]
     fn referenced_pages_are_spared_and_then_activated() {
         let mut pool = pool(Replacement::TwoList);
         pool.hit_all(&[0]);
         pool.hit_all(&[0]);
-        assert_eq!((pool.evict(), pool.inactive()), (Some(1), 4), "two references before a look are one");
+        assert_eq!((evict(&mut pool), pool.inactive()), (Some(1), 4), "two references before a look are one");
         pool.hit_all(&[0]);
-        let victims = [pool.evict(), pool.evict(), pool.evict()];
+        let victims = [evict(&mut pool), evict(&mut pool), evict(&mut pool)];
         assert_eq!((victims, pool.inactive()), ([Some(2), Some(3), Some(4)], 1));
-        assert_eq!((pool.evict(), pool.inactive(), pool.len()), (Some(0), 0, 0));
+        assert_eq!((evict(&mut pool), pool.inactive(), pool.len()), (Some(0), 0, 0));
     }
 
     #[test]
@@ -128,7 +135,7 @@ mod tests {
             [3, 1, 2].iter().for_each(|ppn| once.hit_all(&[*ppn]));
             [3, 1, 2, 1, 2].iter().for_each(|ppn| twice.hit_all(&[*ppn]));
             assert_eq!(format!("{once:?}"), format!("{twice:?}"));
-            assert_eq!(once.evict(), Some(0));
+            assert_eq!(evict(&mut once), Some(0));
             // Not in the pool: of no account.
             once.remove(0);
             once.remove(3);

@@ -74,7 +74,7 @@ impl Kernel {
             if dropped == want || evictable <= floor || self.cache.pages() == self.cache.dirty() {
                 break;
             }
-            let Some(ppn) = self.cache.pool.evict() else { break };
+            let Some(ppn) = self.cache.pool.evict(&mut self.owners) else { break };
             if self.cache.is_dirty(ppn) || self.named.get(ppn) {
                 aside.push(ppn);
                 continue;
@@ -108,7 +108,7 @@ impl Kernel {
             if self.cache.pool.len() + aside.len() as u32 <= floor {
                 break;
             }
-            let Some(ppn) = self.cache.pool.evict() else { break };
+            let Some(ppn) = self.cache.pool.evict(&mut self.owners) else { break };
             match self.condition(ppn) {
                 Condition::Clean => {
                     self.drop_block(ppn, job.fate);
@@ -132,7 +132,7 @@ impl Kernel {
     fn swap_out(&mut self, job: &Job, steps: &mut Vec<Step>) -> u32 {
         let most = job.want.min(self.memory.slots.free());
         for done in 0..most {
-            let Some(ppn) = self.memory.pool.evict() else { return done };
+            let Some(ppn) = self.memory.pool.evict(&mut self.owners) else { return done };
             let Some(Owner::Anonymous(page)) = self.owners.get(ppn) else { return done };
             let slot = self.memory.slots.take().expect("so many are free");
             self.memory.put(page, Place::OnSwap(slot));

@@ -3,7 +3,7 @@
 use super::Host;
 use crate::admission::{self, Allocation, Reservation};
 use crate::balloon::{Ballooned, GuestOs};
-use crate::config::{AllocationConfig, Salt, Shares, VmConfig};
+use crate::config::{AllocationConfig, DeviceConfig, Salt, Shares, VmConfig};
 use crate::error::Error;
 use crate::guest;
 use crate::ledger::Cause;
@@ -11,7 +11,7 @@ use crate::pmap::Entry;
 use crate::types::{PageBatch, Ppn, Pulse, VmId};
 
 /// A virtual machine that is powered on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Vm {
     /// Its slot, which another may have after it.
     pub id: VmId,
@@ -25,6 +25,8 @@ pub struct Vm {
     pub allocation: Allocation,
     /// With whom it shares.
     pub salt: Salt,
+    /// Its devices, for those who drive them.
+    pub devices: DeviceConfig,
     /// What it should have, by the last answer of the policy; its max before there is one.
     pub target_pages: u32,
     /// Whether it is held up until it has come down to its target (§6.3).
@@ -83,6 +85,7 @@ impl Host {
             return Err(Error::DuplicateVm { name: vm.name.clone() });
         }
         vm.guest.check(vm.max_pages)?;
+        vm.devices.check(vm.max_pages, &vm.guest)?;
         let allocation = self.allocation(vm);
         allocation.check(vm.max_pages)?;
         if contents > vm.max_pages as usize {
@@ -243,6 +246,7 @@ impl Host {
             pages: vm.max_pages,
             allocation,
             salt,
+            devices: vm.devices,
             target_pages: vm.max_pages,
             blocked: false,
             waits: false,

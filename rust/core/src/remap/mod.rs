@@ -28,7 +28,7 @@ use cache::{Cache, Translation, walk};
 use heat::{Heat, Record};
 use room::{Asker, Hand};
 
-use crate::config::{IoMode, RemapConfig};
+use crate::config::{IoMode, Reach, RemapConfig};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::pmap::State;
@@ -213,19 +213,19 @@ impl Remapper {
         pages
     }
 
-    /// A device transfers a page of a virtual machine; what it writes is content of its own. `shares` are those of the
-    /// virtual machines.
+    /// A device of that reach transfers a page of a virtual machine; what it writes is content of its own. `shares` are those
+    /// of the virtual machines.
     pub fn transfer(
         &mut self,
         memory: &mut Memory,
         (vm, ppn): (VmId, Ppn),
-        direction: Direction,
+        (direction, reach): (Direction, Reach),
         shares: &dyn Fn(VmId) -> u32,
     ) -> Transfer {
         let Some(found) = self.translate(memory, vm, ppn, direction.access()) else {
             return Transfer::Faults;
         };
-        if self.counts_pages {
+        if self.counts_pages && reach == Reach::Low {
             self.reach(memory, (vm, ppn), found, shares);
         }
         memory.pin(vm, ppn);

@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 
+use super::nic::Nic;
 use super::process::{Fate, Process};
 use super::{GuestReport, STRETCH, World};
 use crate::balloon::Dealt;
+use crate::config::Reach;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, Vm};
 use crate::reference::{Ref, Step, Touch, Wish};
 use crate::types::VmId;
 use crate::workload::Then;
@@ -29,16 +31,25 @@ pub(super) struct Guest {
     pub is_blocked: bool,
     /// Processor time of its kernel since the last second.
     pub kernel_ns: u64,
+    pub nic: Option<Nic>,
+    /// What memory its disk reaches, if it moves data itself.
+    pub disk_reach: Option<Reach>,
+    /// Pages that its disk has read and not written to memory yet.
+    pub arriving: u32,
+    /// Processor time that its devices took since the last second.
+    pub device_ns: u64,
     pub balloon_moves: u64,
     pub report: GuestReport,
 }
 
 impl Guest {
-    pub fn new(vm: VmId, serial: u64, now_ns: u64) -> Self {
+    pub fn new(vm: &Vm, host: &Host) -> Self {
+        let nic = vm.devices.nic.as_ref();
+        let stream = || host.config().seed.stream("nic", vm.serial);
         Self {
-            vm,
-            serial,
-            powered_on_ns: now_ns,
+            vm: vm.id,
+            serial: vm.serial,
+            powered_on_ns: host.now_ns(),
             processes: vec![],
             pending: vec![],
             pending_for: None,
@@ -46,6 +57,10 @@ impl Guest {
             is_held: false,
             is_blocked: false,
             kernel_ns: 0,
+            nic: nic.map(|config| Nic::new(config, stream())),
+            disk_reach: vm.devices.disk.map(|disk| disk.reach),
+            arriving: 0,
+            device_ns: 0,
             balloon_moves: 0,
             report: GuestReport::default(),
         }
@@ -53,6 +68,12 @@ impl Guest {
 
     pub fn runnable(&self) -> impl Iterator<Item = &Process> {
         self.processes.iter().filter(|one| !self.is_held && one.fate == Fate::Lives)
+    }
+
+    /// How many processes have the processor beyond a slice that ended then: what they do takes longer.
+    pub fn computing(&self, ended_ns: u64, until_ns: u64) -> usize {
+        let still = |one: &&Process| one.clock_ns >= until_ns && one.computes_until_ns > ended_ns;
+        self.runnable().filter(still).count()
     }
 
     pub fn runs(&self, process: &Process, until_ns: u64) -> bool {
@@ -64,7 +85,7 @@ impl Guest {
         let mut touches = vec![];
         self.processes[number].has_waited = false;
         while self.runs(&self.processes[number], until_ns) {
-            if !self.do_pending(world) || self.processes[number].has_waited {
+            if !self.do_pending(number, world) || self.processes[number].has_waited {
                 return Ok(());
             }
             let process = &mut self.processes[number];
@@ -133,7 +154,7 @@ impl Guest {
         world: &mut World<'_>,
         until_ns: u64,
     ) -> Result<bool, Error> {
-        let (process, World { host, disk, costs }) = (&mut self.processes[number], world);
+        let (process, World { host, disk, costs }) = (&mut self.processes[number], &mut *world);
         let from = process.at;
         let played = host.play(self.vm, touches, process.writes, &mut |place, fault| {
             process.serve_to(from + place, costs);
@@ -143,7 +164,13 @@ impl Guest {
         });
         let played = match played {
             Ok(played) => played,
-            Err(Error::PageOutOfRange { vm, ppn, pages }) => {
+            Err(Error::PageOutOfRange { pages, .. }) if touches[0].ppn().0 < pages => {
+                // What comes before that page is served first, wherever batches end.
+                let place = touches.iter().position(|one| one.ppn().0 >= pages).expect("it was refused");
+                return self.play(number, &touches[..place], world, until_ns);
+            }
+            Err(Error::PageOutOfRange { vm, pages, .. }) => {
+                let ppn = i64::from(touches[0].ppn().0);
                 // It cannot go on; everybody else can.
                 process.end(Fate::Killed);
                 let workload = process.workload.name().to_string();

@@ -7,6 +7,9 @@
 //! that time. A reference that costs more than is left of a slice is served whole. At each whole second the host does what
 //! it does ([`Host::advance_some`]), then each guest what it does of itself.
 //!
+//! Packets of network cards are transferred at the beginning of each slice, and take their time from it before processes do
+//! (`nic`); while there are any, all slices are lived. A disk that transfers by itself takes the processor's place in steps.
+//!
 //! A virtual machine that is held up, or finds no memory, stands with all its processes until the next second: that time is
 //! lost to it. A page that one process waits for is there for the others of its guest at once.
 //!
@@ -15,12 +18,14 @@
 //! | `guest` | the processes of one virtual machine, and what its guest does of itself |
 //! | `process` | a workload and its clock |
 //! | `steps` | what guests do on the way to serving a reference |
+//! | `nic` | network cards: packets, their buffers, and what they take of the processor |
 //! | `disk` | one disk and its queue |
 //! | `latency`, `pressure` | how long operations took; how long processes stood for want of memory |
 
 mod disk;
 mod guest;
 mod latency;
+mod nic;
 mod pressure;
 mod process;
 mod steps;
@@ -115,6 +120,12 @@ pub struct GuestReport {
     pub killed: u64,
     /// Processes that live.
     pub living: u64,
+    /// Packets that its network card transferred, a page each.
+    pub packets: u64,
+    /// Packets for which its processor had no time, or memory no page.
+    pub dropped: u64,
+    /// Processor time that transfers of its devices took.
+    pub device_ns: u64,
 }
 
 impl Simulation {
@@ -258,14 +269,16 @@ impl Simulation {
         let mut known = std::mem::take(&mut self.guests);
         for vm in host.vms() {
             let place = known.iter().position(|guest| guest.serial == vm.serial);
-            let guest =
-                place.map_or_else(|| Guest::new(vm.id, vm.serial, host.now_ns()), |at| known.swap_remove(at));
+            let guest = place.map_or_else(|| Guest::new(vm, host), |at| known.swap_remove(at));
             self.guests.push(guest);
         }
     }
 
-    /// The end of the next slice: no process has anything to do before its beginning.
+    /// The end of the next slice: nobody has anything to do before its beginning.
     fn next_slice(&self, end_ns: u64) -> u64 {
+        if self.guests.iter().any(Guest::has_traffic) {
+            return (self.lived_ns + SLICE_NS).min(end_ns);
+        }
         let clocks = self.guests.iter().flat_map(Guest::runnable).map(|process| process.clock_ns);
         let first_ns = clocks.min().unwrap_or(u64::MAX).max(self.lived_ns);
         (first_ns / SLICE_NS + 1).saturating_mul(SLICE_NS).min(end_ns)
@@ -275,7 +288,8 @@ impl Simulation {
     fn live_slice(&mut self, host: &mut Host, until_ns: u64) -> Result<(), Error> {
         self.disk.forget(self.lived_ns);
         let costs = self.config.costs;
-        let mut turns = self.share_processors(until_ns);
+        let used_ns = self.transfer_packets(host, until_ns);
+        let mut turns = self.share_processors(until_ns, &used_ns);
         while let Some(Reverse((_, place, number))) = turns.pop() {
             let guest = &mut self.guests[place];
             guest.live(number, &mut World { host, disk: &mut self.disk, costs: &costs }, until_ns)?;
@@ -286,21 +300,42 @@ impl Simulation {
         Ok(())
     }
 
-    /// Who runs in a slice, by clock, place of the guest and number; tells each how much slower it is than alone.
-    fn share_processors(&mut self, until_ns: u64) -> BinaryHeap<Reverse<(u64, usize, usize)>> {
-        let mut turns = BinaryHeap::new();
-        let mut beside = vec![0; self.guests.len()];
-        for (place, guest) in self.guests.iter().enumerate() {
-            let ready = guest.processes.iter().enumerate().filter(|(_, one)| guest.runs(one, until_ns));
-            let before = turns.len();
-            turns.extend(ready.map(|(number, one)| Reverse((one.clock_ns, place, number))));
-            beside[place] = (turns.len() - before) as u64;
+    /// Network cards transfer the packets of a slice; returns how long each virtual machine is busy with them.
+    fn transfer_packets(&mut self, host: &mut Host, until_ns: u64) -> Vec<u64> {
+        let Self { guests, disk, config, lived_ns, .. } = self;
+        let world = &mut World { host, disk, costs: &config.costs };
+        guests.iter_mut().map(|guest| guest.transfer_packets(world, *lived_ns, until_ns)).collect()
+    }
+
+    /// Who runs in a slice, by clock, place of the guest and number; tells each how much slower it is than alone. What
+    /// devices took of a virtual processor, in nanoseconds by place, its processes do without.
+    fn share_processors(
+        &mut self,
+        until_ns: u64,
+        used_ns: &[u64],
+    ) -> BinaryHeap<Reverse<(u64, usize, usize)>> {
+        let slice_ns = until_ns - self.lived_ns;
+        let mut ready: Vec<(Vec<usize>, usize)> = vec![];
+        let mut demand = self.overhead;
+        for (guest, used_ns) in self.guests.iter().zip(used_ns) {
+            let all = guest.processes.iter().enumerate();
+            let numbers: Vec<usize> =
+                all.filter(|(_, one)| guest.runs(one, until_ns)).map(|(number, _)| number).collect();
+            let computing = guest.computing(self.lived_ns, until_ns);
+            let is_idle = numbers.is_empty() && computing == 0;
+            demand += if is_idle { (*used_ns).min(slice_ns) * WHOLE / slice_ns } else { WHOLE };
+            ready.push((numbers, computing));
         }
-        let demand: u64 =
-            self.overhead + beside.iter().map(|processes| WHOLE * (*processes).min(1)).sum::<u64>();
         let dilation = (demand / u64::from(self.config.processors)).max(WHOLE);
-        for Reverse((_, place, number)) in &turns {
-            self.guests[*place].processes[*number].dilation = dilation * beside[*place];
+        let mut turns = BinaryHeap::new();
+        for ((place, (numbers, computing)), used_ns) in ready.iter().enumerate().zip(used_ns) {
+            let guest = &mut self.guests[place];
+            guest.give_way(*used_ns, dilation, (self.lived_ns, until_ns));
+            for number in numbers {
+                let process = &mut guest.processes[*number];
+                process.dilation = dilation * (numbers.len() + computing) as u64;
+                turns.push(Reverse((process.clock_ns, place, *number)));
+            }
         }
         turns
     }

@@ -11,7 +11,7 @@ use crate::touch::{Fault, FaultKind};
 use crate::workload::{Batch, Ops, Workload};
 
 /// Fixed point of processor shares.
-pub(super) const WHOLE: u64 = 1024;
+pub(super) const WHOLE: u64 = 1 << 20;
 
 /// What became of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(super) struct Process {
     op_began_ns: u64,
     /// How much longer processor time takes, in parts of [`WHOLE`].
     pub dilation: u64,
+    /// Until when it has the processor, as far as is known.
+    pub computes_until_ns: u64,
     pub line: TimeLine,
     /// Processor time it was given in this second.
     pub busy_ns: u64,
@@ -77,6 +79,7 @@ impl Process {
             lost_ns: 0,
             op_began_ns: start_ns,
             dilation: WHOLE,
+            computes_until_ns: 0,
             line,
             busy_ns: 0,
             operations: 0,
@@ -92,7 +95,7 @@ impl Process {
     /// How many of the references that wait to be served next: about as many as there is time for if nothing faults, within
     /// an operation.
     pub fn fitting(&self, until_ns: u64, costs: &CostConfig) -> usize {
-        let left_ns = until_ns.saturating_sub(self.clock_ns) * WHOLE / self.dilation;
+        let left_ns = until_ns.saturating_sub(self.clock_ns).saturating_mul(WHOLE) / self.dilation;
         let most = left_ns / costs.access_ns.max(1) + 1;
         let fit = match &self.batch.ops {
             Ops::Each(each) => {
@@ -143,8 +146,9 @@ impl Process {
 
     /// Uses the processor.
     pub fn compute(&mut self, ns: u64) {
-        let ns = ns.saturating_mul(self.dilation) / WHOLE;
+        let ns = dilated(ns, self.dilation);
         self.clock_ns = self.clock_ns.saturating_add(ns);
+        self.computes_until_ns = self.clock_ns;
         self.busy_ns += ns;
     }
 
@@ -195,7 +199,7 @@ impl Process {
         }
         self.compute((each - self.begun) * costs.access_ns + self.batch.op_ns);
         self.finish_operation();
-        let each_ns = (each * costs.access_ns + self.batch.op_ns) * self.dilation / WHOLE;
+        let each_ns = dilated(each * costs.access_ns + self.batch.op_ns, self.dilation);
         self.finish_alike(each_ns, through - 1);
         self.begun = (self.begun + count) - through * each;
         self.compute(self.begun * costs.access_ns);
@@ -236,6 +240,7 @@ impl Process {
         self.latencies.add(each_ns, operations);
         self.operations += operations;
         self.clock_ns += each_ns * operations;
+        self.computes_until_ns = self.clock_ns;
         self.busy_ns += each_ns * operations;
         self.op_began_ns = self.clock_ns;
     }
@@ -253,4 +258,9 @@ impl Process {
             FaultKind::Pop | FaultKind::Kept => self.compute(costs.fault_ns),
         }
     }
+}
+
+/// Processor time as it takes with that dilation.
+pub(super) fn dilated(ns: u64, dilation: u64) -> u64 {
+    u64::try_from(u128::from(ns) * u128::from(dilation) / u128::from(WHOLE)).unwrap_or(u64::MAX)
 }

@@ -13,7 +13,7 @@ mod activity;
 mod built_in;
 mod checks;
 pub mod dbench;
-mod draw;
+pub(crate) mod draw;
 mod files;
 mod held;
 mod idle;
