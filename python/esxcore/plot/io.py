@@ -6,31 +6,28 @@ because copies fall by orders of magnitude where hot pages move to low memory (p
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from esxcore.plot.style import (
     RECLAIMED,
     SHARED,
     ZERO,
-    add_heading,
     add_legend,
+    draw_each,
     drawable,
     new_axes,
     over_time,
-    own_style,
 )
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from esxcore.recording import Recording
 
-_MOST_VMS = 12
 _LINES = (
     ("io_pages", "transfers a second", SHARED, 1.2),
     ("io_copies", "copies a second", RECLAIMED, 1.8),
@@ -55,23 +52,9 @@ def draw_io(recording: Recording, title: str = "I/O through low memory") -> Figu
     Figure
         With as many virtual machines as find room, twelve, in power-on order.
     """
+    places = {name: place for place, name in enumerate(recording.vm_names)}
     names = [row.name for row in recording.io()]
-    shown = min(len(names), _MOST_VMS)
-    columns = 1 if shown == 1 else 2 if shown in (2, 4) else 3
-    rows = math.ceil(shown / columns)
-    with own_style():
-        figure = Figure(figsize=(10, 1.4 + 2.6 * rows), layout="constrained")
-        drawn: list[Artist] = []
-        for place in range(shown):
-            ax = figure.add_subplot(rows, columns, place + 1)
-            drawn = _io(recording, list(recording.vm_names).index(names[place]), ax)
-            if place + columns < shown:
-                ax.set_xlabel("")
-            if place % columns:
-                ax.set_ylabel("")
-        add_heading(figure, title, len(names) - shown)
-        figure.legend(handles=drawn, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
-    return figure
+    return draw_each(names, lambda name, ax: _io(recording, places[name], ax), title, (1.4, 2.6))
 
 
 def plot_io(recording: Recording, position: int, ax: Axes | None = None) -> Axes:

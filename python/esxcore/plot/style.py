@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Corner = Literal["best", "upper left"]
 MIB_PER_PAGE = 4096 / 2**20
+_MOST_PANELS = 12
 # The palette of Okabe and Ito, which people with any kind of colour blindness can tell apart.
 SHARED, RECLAIMED, ZERO, POSSIBLE = "#0072B2", "#D55E00", "#009E73", "#000000"
 SKY, ORANGE, PURPLE = "#56B4E9", "#E69F00", "#CC79A7"
@@ -85,6 +87,49 @@ def add_legend(ax: Axes, drawn: list[Artist], **where: Any) -> None:
     for text, artist in zip(legend.get_texts(), handles, strict=True):
         text.set_parse_math(False)
         text.set_text(drawable(str(artist.get_label())))
+
+
+def draw_each(
+    names: Sequence[str],
+    draw: Callable[[str, Axes], list[Artist]],
+    title: str,
+    inches: tuple[float, float],
+) -> Figure:
+    """A figure with a panel for each virtual machine of those names, and one legend for all.
+
+    Parameters
+    ----------
+    names : sequence of str
+        As many as find room, twelve, are drawn.
+    draw : callable
+        Draws one of them on axes, and gives what stands in the legend.
+    title : str
+        Heading of the figure.
+    inches : tuple of two floats
+        Height of heading and legend, and of a row of panels.
+    """
+    shown = min(len(names), _MOST_PANELS)
+    columns = 1 if shown == 1 else 2 if shown in (2, 4) else 3
+    rows = math.ceil(shown / columns)
+    with own_style():
+        figure = Figure(figsize=(10, inches[0] + inches[1] * rows), layout="constrained")
+        drawn: list[Artist] = []
+        for place in range(shown):
+            ax = figure.add_subplot(rows, columns, place + 1)
+            drawn = draw(names[place], ax)
+            if place + columns < shown:
+                ax.set_xlabel("")
+            if place % columns:
+                ax.set_ylabel("")
+        add_heading(figure, title, len(names) - shown)
+        figure.legend(
+            handles=drawn,
+            loc="outside lower center",
+            ncols=max(len(drawn), 1),
+            frameon=False,
+            fontsize=9,
+        )
+    return figure
 
 
 def add_heading(figure: Figure, title: str, left_out: int) -> None:

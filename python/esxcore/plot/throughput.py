@@ -6,30 +6,26 @@ and, behind it, the part of the time for which its processes stood.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from esxcore.plot.style import (
     ORANGE,
     SHARED,
-    add_heading,
     add_legend,
+    draw_each,
     drawable,
     new_axes,
     over_time,
-    own_style,
 )
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from esxcore.recording import Recording
-
-_MOST_VMS = 12
 
 
 def draw_throughput(recording: Recording, title: str = "Guests at work") -> Figure:
@@ -47,23 +43,11 @@ def draw_throughput(recording: Recording, title: str = "Guests at work") -> Figu
     Figure
         With as many virtual machines as find room, twelve, in power-on order.
     """
+    places = {name: place for place, name in enumerate(recording.vm_names)}
     names = [row.name for row in recording.work()]
-    shown = min(len(names), _MOST_VMS)
-    columns = 1 if shown == 1 else 2 if shown in (2, 4) else 3
-    rows = math.ceil(shown / columns)
-    with own_style():
-        figure = Figure(figsize=(10, 1.0 + 2.3 * rows), layout="constrained")
-        drawn: list[Artist] = []
-        for place in range(shown):
-            ax = figure.add_subplot(rows, columns, place + 1)
-            drawn = _throughput(recording, list(recording.vm_names).index(names[place]), ax)
-            if place + columns < shown:
-                ax.set_xlabel("")
-            if place % columns:
-                ax.set_ylabel("")
-        add_heading(figure, title, len(names) - shown)
-        figure.legend(handles=drawn, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    return figure
+    return draw_each(
+        names, lambda name, ax: _throughput(recording, places[name], ax), title, (1.0, 2.3)
+    )
 
 
 def plot_throughput(recording: Recording, position: int, ax: Axes | None = None) -> Axes:
