@@ -30,7 +30,7 @@ class House:
 
 CORE = House(
     {
-        0: "types reference config error rng arena page_set vm_table page_trace compare",
+        0: "types reference config error rng arena page_set vm_table page_trace counts compare",
         1: "content machine pmap frame_table swapfile hash",
         2: "memory audit",
         3: "share balloon swap sample remap",

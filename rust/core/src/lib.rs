@@ -10,7 +10,7 @@
 //! | 3 mechanisms | [`share`] [`sample`] [`balloon`] [`swap`] [`remap`]: select pages |
 //! | 2 transition | [`memory`] changes page state, [`audit`] proves it consistent |
 //! | 1 containers | [`content`] [`machine`] [`pmap`] [`frame_table`] [`swapfile`] [`hash`] |
-//! | 0 words | [`types`] [`mod@reference`] [`config`] [`error`] [`rng`], the structures all rooms are made of, [`arena`] [`page_set`] [`vm_table`], [`page_trace`] and [`compare`] |
+//! | 0 words | [`types`] [`mod@reference`] [`config`] [`error`] [`rng`], the structures all rooms are made of, [`arena`] [`page_set`] [`vm_table`], [`page_trace`], `counts` and [`compare`] |
 //!
 //! ```
 //! use esxcore_core::config::{HostConfig, VmConfig};
@@ -38,6 +38,7 @@ pub mod census;
 pub mod compare;
 pub mod config;
 pub mod content;
+mod counts;
 pub mod digest;
 pub mod error;
 pub mod frame_table;

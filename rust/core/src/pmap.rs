@@ -153,6 +153,13 @@ impl Entry {
         }
     }
 
+    /// The machine page of a shared page: [`Entry::state`] for walks that are after nothing else.
+    #[inline]
+    pub fn shared(self) -> Option<Mpn> {
+        let is_shared = self.0 >> STATE_SHIFT & STATE_MASK == u64::from(State::Shared(Mpn(0)).code());
+        is_shared.then_some(Mpn((self.0 >> PAYLOAD_SHIFT) as u32))
+    }
+
     /// Whether the access leaves the fast path.
     #[must_use]
     pub fn faults(self, access: Access) -> bool {

@@ -1,9 +1,10 @@
 //! Numbers about a host and its virtual machines, derived when asked for.
 
 use crate::error::Error;
+use crate::frame_table::{FrameTable, FrameView};
 use crate::host::{Host, Vm};
-use crate::memory::Counts;
-use crate::pmap::State;
+use crate::memory::{Counts, VmMemory};
+use crate::pmap::Entry;
 use crate::reference::{GuestCounts, GuestMemory};
 use crate::remap::IoCounts;
 use crate::types::{PULSE_PAGES, Pulse, VmId};
@@ -73,7 +74,7 @@ impl Host {
     #[must_use]
     pub fn stats(&self) -> HostStats {
         let (machine, frames) = (self.memory.machine(), self.memory.frames().totals());
-        let sum = |number: fn(&crate::memory::VmMemory) -> u32| {
+        let sum = |number: fn(&VmMemory) -> u32| {
             self.memory.vms().map(|(_, vm)| u64::from(number(vm))).sum::<u64>()
         };
         let counts = self.total_counts();
@@ -84,10 +85,10 @@ impl Host {
             ("machine_pages", u64::from(machine.pages())),
             ("free_pages", u64::from(machine.free_pages())),
             ("used_pages", u64::from(machine.pages() - machine.free_pages())),
-            ("allocated_pages", sum(crate::memory::VmMemory::resident)),
-            ("overhead_pages", sum(crate::memory::VmMemory::overhead_pages)),
-            ("balloon_pages", sum(crate::memory::VmMemory::ballooned)),
-            ("swapped_pages", sum(crate::memory::VmMemory::swapped)),
+            ("allocated_pages", sum(VmMemory::resident)),
+            ("overhead_pages", sum(VmMemory::overhead_pages)),
+            ("balloon_pages", sum(VmMemory::ballooned)),
+            ("swapped_pages", sum(VmMemory::swapped)),
             ("shared_pages", frames.shared_pages),
             ("reclaimed_pages", frames.reclaimed_pages),
             ("zero_pages", frames.zero_pages),
@@ -117,13 +118,13 @@ impl Host {
             ("merged_pages", scans.merged),
             ("false_matches", scans.false_matches),
             ("stale_hints", scans.stale_hints),
-            ("ineligible_pages", sum(crate::memory::VmMemory::ineligible)),
+            ("ineligible_pages", sum(VmMemory::ineligible)),
             ("sharing_metadata_bytes", self.sharing_metadata_bytes()),
             ("real_bytes", self.memory.bytes() as u64),
         ]
     }
 
-    /// Numbers of one virtual machine. Cost: one visit of each of its pages.
+    /// Numbers of one virtual machine. Cost: a look at each of its pages if any are shared.
     ///
     /// # Errors
     ///
@@ -158,10 +159,9 @@ impl Host {
             scan_passes: walk.passes(),
             ..VmStats::default()
         };
-        for entries in memory.pmap().entries().chunks(PULSE_PAGES) {
-            pulse()?;
-            entries.iter().for_each(|entry| self.count_entry(entry.state(), &mut stats));
-        }
+        let sharing = self.sharing(memory, pulse)?;
+        (stats.shared_pages, stats.zero_pages) = (sharing.pages, sharing.zero);
+        stats.consumed = sharing.consumed(memory);
         stats.reclaimed = f64::from(stats.allocated_pages) - stats.consumed;
         Ok(stats)
     }
@@ -179,26 +179,56 @@ impl Host {
         counts
     }
 
-    /// A virtual machine's part of machine memory: the sum over its resident pages of 1 / sharers. Cost: one visit of each
-    /// of its pages.
+    /// A virtual machine's part of machine memory: the sum over its resident pages of 1 / sharers. Cost: a look at each
+    /// of its pages if any are shared.
     #[must_use]
     pub fn consumed(&self, vm: VmId) -> f64 {
-        let mut stats = VmStats::default();
-        let entries = self.memory.vm(vm).pmap().entries();
-        entries.iter().for_each(|entry| self.count_entry(entry.state(), &mut stats));
-        stats.consumed
+        let memory = self.memory.vm(vm);
+        self.sharing(memory, &mut || Ok(())).expect("nobody ends the walk").consumed(memory)
     }
 
-    fn count_entry(&self, state: State, stats: &mut VmStats) {
-        let sharers = match state {
-            State::Shared(mpn) => self.memory.frames().count(mpn),
-            State::Private(_) => 1,
-            State::Empty | State::Swapped(_) | State::Ballooned => return,
-        };
-        stats.consumed += 1.0 / f64::from(sharers);
-        if let (State::Shared(mpn), true) = (state, sharers > 1) {
-            stats.shared_pages += 1;
-            stats.zero_pages += u32::from(self.memory.content().page(mpn.index()).is_zero());
+    /// Looks at all pages of a virtual machine with shared frames.
+    fn sharing(&self, memory: &VmMemory, pulse: Pulse<'_>) -> Result<Sharing, Error> {
+        let mut sharing = Sharing::default();
+        if memory.on_shared_frames() > 0 {
+            for entries in memory.pmap().entries().chunks(PULSE_PAGES) {
+                pulse()?;
+                sharing.add(self.memory.frames(), entries);
+            }
         }
+        Ok(sharing)
+    }
+}
+
+/// What the shared pages of a virtual machine add up to.
+#[derive(Default)]
+struct Sharing {
+    /// Pages whose machine page has two or more sharers.
+    pages: u32,
+    /// Of these, pages that read zero.
+    zero: u32,
+    /// Parts of machine memory: the sum of 1 / sharers.
+    parts: f64,
+}
+
+impl Sharing {
+    fn add(&mut self, frames: &FrameTable, entries: &[Entry]) {
+        // All zero pages have one machine page: what it is is looked up once for neighbours.
+        let (mut last, mut found) = (None, (0, false));
+        for mpn in entries.iter().filter_map(|entry| entry.shared()) {
+            if last != Some(mpn) {
+                let is_zero = matches!(frames.get(mpn), FrameView::Shared { is_zero: true, .. });
+                (last, found) = (Some(mpn), (frames.count(mpn), is_zero));
+            }
+            let (sharers, is_zero) = found;
+            self.pages += u32::from(sharers > 1);
+            self.zero += u32::from(sharers > 1 && is_zero);
+            self.parts += 1.0 / f64::from(sharers);
+        }
+    }
+
+    /// A virtual machine's part of machine memory: pages without a shared frame are its own.
+    fn consumed(&self, memory: &VmMemory) -> f64 {
+        f64::from(memory.resident() - memory.on_shared_frames()) + self.parts
     }
 }

@@ -19,6 +19,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use crate::counts::counts;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::pmap::{Entry, State};
@@ -29,31 +30,23 @@ use crate::vm_table::VmTable;
 /// Candidates to each page wanted below which the pmap is walked: a draw costs about as much as so many steps.
 const DRAWN_PART: u32 = 64;
 
-/// What became of pages that were to be paged out: each is written, cancelled or unwritten.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SwapReport {
-    /// Pages written to the swap file.
-    pub written: u64,
-    /// Stretches of neighbouring slots they were written to.
-    pub writes: u64,
-    /// Machine pages that came free.
-    pub freed: u64,
-    /// Pages not written because they no longer left: touched, merged, ballooned, moved, freed or written before.
-    pub cancelled: u64,
-    /// Pages not written because the swap file was full. They leave no more.
-    pub unwritten: u64,
+counts! {
+    /// What became of pages that were to be paged out: each is written, cancelled or unwritten.
+    pub struct SwapReport {
+        /// Pages written to the swap file.
+        pub written: u64,
+        /// Stretches of neighbouring slots they were written to.
+        pub writes: u64,
+        /// Machine pages that came free.
+        pub freed: u64,
+        /// Pages not written because they no longer left: touched, merged, ballooned, moved, freed or written before.
+        pub cancelled: u64,
+        /// Pages not written because the swap file was full. They leave no more.
+        pub unwritten: u64,
+    }
 }
 
 impl SwapReport {
-    /// Adds what became of other pages.
-    pub fn add(&mut self, other: &Self) {
-        self.written += other.written;
-        self.writes += other.writes;
-        self.freed += other.freed;
-        self.cancelled += other.cancelled;
-        self.unwritten += other.unwritten;
-    }
-
     /// Mean pages a write; none without writes.
     #[must_use]
     pub fn mean_run(&self) -> Option<f64> {

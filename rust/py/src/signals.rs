@@ -86,9 +86,10 @@ impl Pace {
     const LONG: Duration = Duration::from_millis(20);
     const MOST_PICKS: u32 = 1 << 14;
 
-    /// Whether it is time to look for signals again: parts may be so short that looking costs more than they do.
+    /// Whether it is time to look for signals again: parts may be so short that looking costs more than they do. Time is
+    /// that of the last [`Pace::picks`].
     pub fn is_due(&mut self) -> bool {
-        let now = Instant::now();
+        let Some(now) = self.asked else { return true };
         let is_due = self.looked.is_none_or(|looked| now - looked > Self::SHORT);
         if is_due {
             self.looked = Some(now);
@@ -103,7 +104,8 @@ impl Pace {
 
     /// Picks for the next part.
     pub fn picks(&mut self) -> u32 {
-        match self.asked.replace(Instant::now()).map(|asked| asked.elapsed()) {
+        let now = Instant::now();
+        match self.asked.replace(now).map(|asked| now - asked) {
             Some(taken) if taken < Self::SHORT => self.picks = (self.picks * 2).min(Self::MOST_PICKS),
             Some(taken) if taken > Self::LONG => self.picks = (self.picks / 4).max(1),
             _ => {}

@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use crate::counts::counts;
 use crate::error::Error;
 use crate::hash::DomainSalt;
 use crate::pmap::{Entry, Pmap, State};
@@ -75,57 +76,27 @@ impl Tally {
     }
 }
 
-/// Events of one virtual machine, or of several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Guest accesses, reads and writes.
-    pub references: u64,
-    /// Pages that were given contents at power-on.
-    pub loads: u64,
-    /// First touches, each given a zeroed page.
-    pub zero_fills: u64,
-    /// Writes to shared pages.
-    pub cow_breaks: u64,
-    /// Pages written to the swap file.
-    pub page_outs: u64,
-    /// Of these, pages that a reference waited for.
-    pub emergency_page_outs: u64,
-    /// Pages brought back from the swap file.
-    pub page_ins: u64,
-    /// Pages merged into a shared page.
-    pub merges: u64,
-    /// Of these, pages that would have been paged out.
-    pub shared_before_swap: u64,
-}
-
-impl Counts {
-    /// Adds another's events.
-    pub fn add(&mut self, other: &Self) {
-        self.references += other.references;
-        self.loads += other.loads;
-        self.zero_fills += other.zero_fills;
-        self.cow_breaks += other.cow_breaks;
-        self.page_outs += other.page_outs;
-        self.emergency_page_outs += other.emergency_page_outs;
-        self.page_ins += other.page_ins;
-        self.merges += other.merges;
-        self.shared_before_swap += other.shared_before_swap;
-    }
-
-    /// The events since `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            references: self.references - before.references,
-            loads: self.loads - before.loads,
-            zero_fills: self.zero_fills - before.zero_fills,
-            cow_breaks: self.cow_breaks - before.cow_breaks,
-            page_outs: self.page_outs - before.page_outs,
-            emergency_page_outs: self.emergency_page_outs - before.emergency_page_outs,
-            page_ins: self.page_ins - before.page_ins,
-            merges: self.merges - before.merges,
-            shared_before_swap: self.shared_before_swap - before.shared_before_swap,
-        }
+counts! {
+    /// Events of one virtual machine, or of several.
+    pub struct Counts {
+        /// Guest accesses, reads and writes.
+        pub references: u64,
+        /// Pages that were given contents at power-on.
+        pub loads: u64,
+        /// First touches, each given a zeroed page.
+        pub zero_fills: u64,
+        /// Writes to shared pages.
+        pub cow_breaks: u64,
+        /// Pages written to the swap file.
+        pub page_outs: u64,
+        /// Of these, pages that a reference waited for.
+        pub emergency_page_outs: u64,
+        /// Pages brought back from the swap file.
+        pub page_ins: u64,
+        /// Pages merged into a shared page.
+        pub merges: u64,
+        /// Of these, pages that would have been paged out.
+        pub shared_before_swap: u64,
     }
 }
 

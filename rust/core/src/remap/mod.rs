@@ -29,59 +29,32 @@ use heat::{Heat, Record};
 use room::{Asker, Hand};
 
 use crate::config::{IoMode, Reach, RemapConfig};
+use crate::counts::counts;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::pmap::State;
 use crate::types::{Access, Direction, Mpn, Ppn, VmId};
 use crate::vm_table::VmTable;
 
-/// What I/O did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IoCounts {
-    /// Transfers, one page each.
-    pub pages: u64,
-    /// Of these, transfers that went through a bounce buffer.
-    pub copies: u64,
-    /// Hot pages moved to low memory.
-    pub remaps: u64,
-    /// Hot shared pages of which this virtual machine got a low copy of its own.
-    pub private_copies: u64,
-    /// Pages of any virtual machine that moved up to make room for its hot ones.
-    pub evictions: u64,
-    /// Hot pages for which there was no room.
-    pub refused: u64,
-    /// Transfers whose page the translation cache knew.
-    pub hits: u64,
-    /// Transfers for which the pmap was asked.
-    pub misses: u64,
-}
-
-impl IoCounts {
-    /// Adds another's.
-    pub fn add(&mut self, other: &Self) {
-        self.pages += other.pages;
-        self.copies += other.copies;
-        self.remaps += other.remaps;
-        self.private_copies += other.private_copies;
-        self.evictions += other.evictions;
-        self.refused += other.refused;
-        self.hits += other.hits;
-        self.misses += other.misses;
-    }
-
-    /// What was done since `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            pages: self.pages - before.pages,
-            copies: self.copies - before.copies,
-            remaps: self.remaps - before.remaps,
-            private_copies: self.private_copies - before.private_copies,
-            evictions: self.evictions - before.evictions,
-            refused: self.refused - before.refused,
-            hits: self.hits - before.hits,
-            misses: self.misses - before.misses,
-        }
+counts! {
+    /// What I/O did.
+    pub struct IoCounts {
+        /// Transfers, one page each.
+        pub pages: u64,
+        /// Of these, transfers that went through a bounce buffer.
+        pub copies: u64,
+        /// Hot pages moved to low memory.
+        pub remaps: u64,
+        /// Hot shared pages of which this virtual machine got a low copy of its own.
+        pub private_copies: u64,
+        /// Pages of any virtual machine that moved up to make room for its hot ones.
+        pub evictions: u64,
+        /// Hot pages for which there was no room.
+        pub refused: u64,
+        /// Transfers whose page the translation cache knew.
+        pub hits: u64,
+        /// Transfers for which the pmap was asked.
+        pub misses: u64,
     }
 }
 

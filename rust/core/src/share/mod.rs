@@ -19,6 +19,7 @@ use std::ops::Range;
 use batch::Batch;
 
 use crate::config::SharingConfig;
+use crate::counts::counts;
 use crate::memory::Memory;
 use crate::rng::Seed;
 use crate::types::{Ppn, VmId};
@@ -41,38 +42,25 @@ impl Run {
     }
 }
 
-/// What a scan did. `picked = skipped + hashed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScanReport {
-    /// Pages taken from the scan order.
-    pub picked: u64,
-    /// Of these, pages not private, not resident or not eligible.
-    pub skipped: u64,
-    /// Of these, pages hashed and looked up.
-    pub hashed: u64,
-    /// Hints left.
-    pub hints: u64,
-    /// Hints that proved true: the page they name got a shared frame.
-    pub published: u64,
-    /// Pages that were merged into a shared page.
-    pub merged: u64,
-    /// Pages with the hash of another and other content: ineligible from then on.
-    pub false_matches: u64,
-    /// Hints removed because their page had changed.
-    pub stale_hints: u64,
-}
-
-impl ScanReport {
-    /// Adds what another scan did.
-    pub fn add(&mut self, other: &Self) {
-        self.picked += other.picked;
-        self.skipped += other.skipped;
-        self.hashed += other.hashed;
-        self.hints += other.hints;
-        self.published += other.published;
-        self.merged += other.merged;
-        self.false_matches += other.false_matches;
-        self.stale_hints += other.stale_hints;
+counts! {
+    /// What a scan did. `picked = skipped + hashed`.
+    pub struct ScanReport {
+        /// Pages taken from the scan order.
+        pub picked: u64,
+        /// Of these, pages not private, not resident or not eligible.
+        pub skipped: u64,
+        /// Of these, pages hashed and looked up.
+        pub hashed: u64,
+        /// Hints left.
+        pub hints: u64,
+        /// Hints that proved true: the page they name got a shared frame.
+        pub published: u64,
+        /// Pages that were merged into a shared page.
+        pub merged: u64,
+        /// Pages with the hash of another and other content: ineligible from then on.
+        pub false_matches: u64,
+        /// Hints removed because their page had changed.
+        pub stale_hints: u64,
     }
 }
 

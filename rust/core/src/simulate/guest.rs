@@ -40,6 +40,8 @@ pub(super) struct Guest {
     pub device_ns: u64,
     pub balloon_moves: u64,
     pub report: GuestReport,
+    /// What references were translated to: of use only while a process lives, kept to be filled again.
+    touches: Vec<Touch>,
 }
 
 impl Guest {
@@ -63,6 +65,7 @@ impl Guest {
             device_ns: 0,
             balloon_moves: 0,
             report: GuestReport::default(),
+            touches: vec![],
         }
     }
 
@@ -70,10 +73,11 @@ impl Guest {
         self.processes.iter().filter(|one| !self.is_held && one.fate == Fate::Lives)
     }
 
-    /// How many processes have the processor beyond a slice that ended then: what they do takes longer.
-    pub fn computing(&self, ended_ns: u64, until_ns: u64) -> usize {
-        let still = |one: &&Process| one.clock_ns >= until_ns && one.computes_until_ns > ended_ns;
-        self.runnable().filter(still).count()
+    /// How many processes share the processor in a slice: those that run in it, and those that have it beyond the slice,
+    /// which take longer over what they do.
+    pub fn sharing(&self, from_ns: u64, until_ns: u64) -> usize {
+        let has_it = |one: &&Process| one.clock_ns < until_ns || one.computes_until_ns > from_ns;
+        self.runnable().filter(has_it).count()
     }
 
     pub fn runs(&self, process: &Process, until_ns: u64) -> bool {
@@ -82,7 +86,20 @@ impl Guest {
 
     /// Lets a process live until then, or until it waits or the virtual machine is held up.
     pub fn live(&mut self, number: usize, world: &mut World<'_>, until_ns: u64) -> Result<(), Error> {
-        let mut touches = vec![];
+        let mut touches = std::mem::take(&mut self.touches);
+        let lived = self.live_with(&mut touches, number, world, until_ns);
+        touches.clear();
+        self.touches = touches;
+        lived
+    }
+
+    fn live_with(
+        &mut self,
+        touches: &mut Vec<Touch>,
+        number: usize,
+        world: &mut World<'_>,
+        until_ns: u64,
+    ) -> Result<(), Error> {
         self.processes[number].has_waited = false;
         while self.runs(&self.processes[number], until_ns) {
             if !self.do_pending(number, world) || self.processes[number].has_waited {
@@ -99,11 +116,10 @@ impl Guest {
             }
             let most = process.fitting(until_ns, world.costs).min(STRETCH);
             touches.clear();
-            let translated =
-                world.host.guest_os(self.vm).0.translate(&process.waiting()[..most], &mut touches);
+            let translated = world.host.guest_os(self.vm).0.translate(&process.waiting()[..most], touches);
             if translated == 0 {
                 self.ask_guest(number, world);
-            } else if !self.play(number, &touches, world, until_ns)? {
+            } else if !self.play(number, touches, world, until_ns)? {
                 return Ok(());
             }
         }

@@ -40,7 +40,7 @@ use std::collections::BinaryHeap;
 use disk::Disk;
 use guest::Guest;
 use pressure::Off;
-use process::{Process, WHOLE};
+use process::{Process, WHOLE, dilated};
 
 use crate::config::CostConfig;
 use crate::error::Error;
@@ -92,7 +92,12 @@ pub struct Simulation {
     swapped: (u64, u64),
     /// Processors that the host itself takes, in parts of [`WHOLE`].
     overhead: u64,
+    /// Whose turn it is in a slice; between slices only its room is kept.
+    turns: BinaryHeap<Turn>,
 }
+
+/// When a process goes on, the place of its guest, and its number; the earliest first.
+type Turn = Reverse<(u64, usize, usize)>;
 
 /// What processes meet.
 struct World<'a> {
@@ -152,6 +157,7 @@ impl Simulation {
             tick: ScanReport::default(),
             swapped: (0, 0),
             overhead: 0,
+            turns: BinaryHeap::new(),
         })
     }
 
@@ -297,6 +303,7 @@ impl Simulation {
                 turns.push(Reverse((guest.processes[number].clock_ns, place, number)));
             }
         }
+        self.turns = turns;
         Ok(())
     }
 
@@ -309,32 +316,27 @@ impl Simulation {
 
     /// Who runs in a slice, by clock, place of the guest and number; tells each how much slower it is than alone. What
     /// devices took of a virtual processor, in nanoseconds by place, its processes do without.
-    fn share_processors(
-        &mut self,
-        until_ns: u64,
-        used_ns: &[u64],
-    ) -> BinaryHeap<Reverse<(u64, usize, usize)>> {
+    fn share_processors(&mut self, until_ns: u64, used_ns: &[u64]) -> BinaryHeap<Turn> {
         let slice_ns = until_ns - self.lived_ns;
-        let mut ready: Vec<(Vec<usize>, usize)> = vec![];
         let mut demand = self.overhead;
         for (guest, used_ns) in self.guests.iter().zip(used_ns) {
-            let all = guest.processes.iter().enumerate();
-            let numbers: Vec<usize> =
-                all.filter(|(_, one)| guest.runs(one, until_ns)).map(|(number, _)| number).collect();
-            let computing = guest.computing(self.lived_ns, until_ns);
-            let is_idle = numbers.is_empty() && computing == 0;
+            let is_idle = guest.sharing(self.lived_ns, until_ns) == 0;
             demand += if is_idle { (*used_ns).min(slice_ns) * WHOLE / slice_ns } else { WHOLE };
-            ready.push((numbers, computing));
         }
         let dilation = (demand / u64::from(self.config.processors)).max(WHOLE);
-        let mut turns = BinaryHeap::new();
-        for ((place, (numbers, computing)), used_ns) in ready.iter().enumerate().zip(used_ns) {
-            let guest = &mut self.guests[place];
-            guest.give_way(*used_ns, dilation, (self.lived_ns, until_ns));
-            for number in numbers {
-                let process = &mut guest.processes[*number];
-                process.dilation = dilation * (numbers.len() + computing) as u64;
-                turns.push(Reverse((process.clock_ns, place, *number)));
+        let mut turns = std::mem::take(&mut self.turns);
+        turns.clear();
+        for ((place, guest), used_ns) in self.guests.iter_mut().enumerate().zip(used_ns) {
+            let sharing = guest.sharing(self.lived_ns, until_ns) as u64;
+            let used_ns = dilated(*used_ns, dilation);
+            for number in 0..guest.processes.len() {
+                let runs = guest.runs(&guest.processes[number], until_ns);
+                let process = &mut guest.processes[number];
+                process.give_way(used_ns, (self.lived_ns, until_ns));
+                if runs {
+                    process.dilation = dilation * sharing;
+                    turns.push(Reverse((process.clock_ns, place, number)));
+                }
             }
         }
         turns

@@ -10,7 +10,6 @@
 use std::ops::ControlFlow;
 
 use super::guest::Guest;
-use super::process::dilated;
 use super::steps::Payer;
 use super::{SECOND_NS, World};
 use crate::config::{CostConfig, NicConfig, Reuse};
@@ -198,19 +197,6 @@ impl Guest {
         self.report.packets += done;
         self.hold(moved.stopped.as_ref());
         done
-    }
-
-    /// Its processes lose the processor to its devices for so long: those that run in a slice as much of it as they run.
-    pub(super) fn give_way(&mut self, used_ns: u64, dilation: u64, (from_ns, until_ns): (u64, u64)) {
-        if used_ns == 0 {
-            return;
-        }
-        let used_ns = dilated(used_ns, dilation);
-        for process in self.processes.iter_mut().filter(|one| one.clock_ns < until_ns) {
-            let left_ns = until_ns - process.clock_ns.max(from_ns);
-            let lost_ns = u128::from(used_ns) * u128::from(left_ns) / u128::from(until_ns - from_ns);
-            process.clock_ns = process.clock_ns.saturating_add(u64::try_from(lost_ns).unwrap_or(u64::MAX));
-        }
     }
 
     /// The driver of its network card asks for buffers, if any are missing.

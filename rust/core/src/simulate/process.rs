@@ -144,6 +144,16 @@ impl Process {
         self.memory.clone()
     }
 
+    /// Goes without its part of what others of its virtual processor take in a slice.
+    pub fn give_way(&mut self, used_ns: u64, (from_ns, until_ns): (u64, u64)) {
+        if used_ns == 0 || self.clock_ns >= until_ns {
+            return;
+        }
+        let left_ns = until_ns - self.clock_ns.max(from_ns);
+        let lost_ns = u128::from(used_ns) * u128::from(left_ns) / u128::from(until_ns - from_ns);
+        self.clock_ns = self.clock_ns.saturating_add(u64::try_from(lost_ns).unwrap_or(u64::MAX));
+    }
+
     /// Uses the processor.
     pub fn compute(&mut self, ns: u64) {
         let ns = dilated(ns, self.dilation);

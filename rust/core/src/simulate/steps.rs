@@ -111,7 +111,9 @@ fn access(host: &mut Host, vm: VmId, steps: &[Step], device: Option<Reach>, watc
 
 fn first_touches(steps: &[Step]) -> Vec<Touch> {
     let touch = |step: &Step| if let Step::Touch(touch) = step { Some(*touch) } else { None };
-    steps.iter().map_while(touch).collect()
+    let mut touches = Vec::with_capacity(steps.len());
+    touches.extend(steps.iter().map_while(touch));
+    touches
 }
 
 impl Guest {

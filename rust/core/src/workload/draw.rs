@@ -101,7 +101,8 @@ impl ZipfLaw {
     }
 
     /// Draws a rank, from 0.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "in the loops that draw, the stream's state stays in registers")]
     pub fn rank(&self, stream: &mut Stream) -> u32 {
         loop {
             let (slot, fraction) = split(stream.word(), self.buckets.len() as u32);

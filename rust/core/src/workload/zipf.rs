@@ -113,26 +113,25 @@ impl Zipf {
 }
 
 impl Zipf {
-    /// Draws so many references; ranks are put in their places all together, where they are not written down.
+    /// Draws so many references: first all ranks, then where each of them is, so that the looks at the table overlap.
     fn draw(&mut self, count: u32, refs: &mut Vec<Ref>) {
-        let Self { law, table, writes, stream, .. } = self;
-        let base = self.config.base;
-        if !table.is_empty() {
-            refs.extend((0..count).map(|_| {
-                let page = table[law.rank(stream) as usize];
-                Ref::memory(base + page, writes.draw(stream))
-            }));
-            return;
-        }
+        let Self { law, places, table, writes, stream, pages, config, .. } = self;
+        // A stream that nobody else sees can stay in registers.
+        let mut own = stream.clone();
         refs.extend((0..count).map(|_| {
-            let rank = law.rank(stream);
-            Ref::memory(rank, writes.draw(stream))
+            let rank = law.rank(&mut own);
+            Ref::memory(rank, writes.draw(&mut own))
         }));
-        self.pages.clear();
-        self.pages.extend(refs.iter().map(|rank| rank.memory_page().expect("it is memory")));
-        self.places.put(&mut self.pages);
-        for (reference, page) in refs.iter_mut().zip(&self.pages) {
-            *reference = Ref::memory(base + page, reference.access());
+        *stream = own;
+        pages.clear();
+        pages.extend(refs.iter().map(|rank| rank.memory_page().expect("it is memory")));
+        if table.is_empty() {
+            places.put(pages);
+        } else {
+            pages.iter_mut().for_each(|rank| *rank = table[*rank as usize]);
+        }
+        for (reference, page) in refs.iter_mut().zip(pages) {
+            *reference = Ref::memory(config.base + *page, reference.access());
         }
     }
 }
