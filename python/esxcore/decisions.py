@@ -28,7 +28,7 @@ CAUSES = {
     "PowerOff": "a VM was powered off",
     "Reconfigured": "a VM was reconfigured",
     "StateChanged": "the free state had changed",
-    "StillLow": "memory was still low with everybody at their target",
+    "StillShort": "the targets before would not free enough",
     "PolicySet": "the policy was set",
 }
 """Why targets were computed (paper, section 6.3); the numbers that stand for them follow this."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from esxcore import _core
-from esxcore.arguments import in_range, real_number
+from esxcore.arguments import in_range, need_real_memory, real_number
 from esxcore.config import parse_duration
 from esxcore.costs import Costs, resolve_costs
 from esxcore.errors import ArgumentTypeError, ConfigError
@@ -18,7 +18,7 @@ from esxcore.host import Host
 from esxcore.reports import ScanReport
 from esxcore.vm import Vm
 from esxcore.workload import core_workload
-from esxcore.workload.processes import AnyWorkload
+from esxcore.workload.processes import AnyWorkload, copying
 from esxcore.workload.programs import Program
 
 _PERCENTILES = (500, 950, 990)
@@ -157,7 +157,8 @@ class Simulation:
         ------
         WorkloadError
             If a workload yields neither references nor a time to sleep until. What a workload
-            written in Python raises comes out as it is. Time goes on from there in the next call.
+            written in Python raises comes out as it is. `now` is the moment of it, and time goes on
+            from there in the next call.
         PageRangeError
             If a process refers to memory that its virtual machine has not, where the guest manages
             none; that process is killed.
@@ -165,6 +166,66 @@ class Simulation:
             As `Host.advance`.
         """
         return ScanReport(*self._core.advance(self.host._core, _nanoseconds(seconds, "seconds")))
+
+    @property
+    def now(self) -> float:
+        """Virtual time in seconds, which is `Host.now`.
+
+        After an advance that an error of a process ended it is the moment of the error, or the end
+        of its slice of 10 ms if an operation took longer; after Ctrl-C the end of the last slice
+        that was lived, the last one of a second left out.
+        """
+        return self.host.now
+
+    def fork(self) -> Simulation:
+        """An independent, identical copy of it and of its host, which is the copy's `host`.
+
+        Its virtual machines have the same names (`Host.vm`). What runs in them goes on from where
+        it is, with the same results if the same is done to both. Workloads that are built in are
+        copied; one written in Python by its own method ``fork()``, if it has one, or else by
+        `copy.deepcopy`: two processes of one object have one copy, and a reference to this
+        simulation or its host becomes one to the copy. A policy is shared, unless it has a method
+        ``fork()``, as `Host.fork` says.
+
+        Raises
+        ------
+        WorkloadError
+            If a workload of a process that lives cannot be copied; the line names its virtual
+            machine.
+
+        Examples
+        --------
+        >>> import esxcore
+        >>> host = esxcore.Host(memory="256MiB", content="tokens")
+        >>> web = host.power_on("web", "64MiB", overhead=0)
+        >>> simulation = esxcore.Simulation(host)
+        >>> simulation.start(web, esxcore.zipf("32MiB"))
+        >>> _ = simulation.advance(10)
+        >>> other = simulation.fork()
+        >>> _ = simulation.advance(10), other.advance(10)
+        >>> other.report("web") == simulation.report("web")
+        True
+        >>> other.host.state_digest() == host.state_digest()
+        True
+        """
+        need_real_memory(self.host.stats()["real_bytes"], "a fork of this simulation")
+        fork, host = object.__new__(Simulation), object.__new__(Host)
+        memo = {id(self): fork, id(self.host): host}
+        fork.host, fork.costs, fork._before = host, self.costs, dict(self._before)
+        fork._core, core = self._core.fork(self.host._core, copying(memo))
+        host._become_fork(self.host, core)
+        return fork
+
+    def __reduce__(self) -> str:
+        raise TypeError(
+            "a Simulation cannot be pickled; Simulation.fork() copies it within a process"
+        )
+
+    def __copy__(self) -> Simulation:
+        return self.fork()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Simulation:
+        return self.fork()
 
     def report(self, vm: Vm | str) -> WorkReport:
         """What became of the processes of a virtual machine since it was powered on."""

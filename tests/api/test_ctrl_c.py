@@ -79,9 +79,10 @@ def full() -> esxcore.Host:
 
 @pytest.fixture(scope="module")
 def sparse() -> esxcore.Host:
-    """A small host of a virtual machine that could use far more."""
+    """A small host of a virtual machine that could use far more, and has a page twice."""
     host = esxcore.Host(memory="64MiB", content="tokens", seed=2, policy=None)
-    host.power_on("web", max="12GiB", contents=[1, 2, 3])
+    web = host.power_on("web", max="12GiB", contents=[1, 2, 3, 3])
+    host.scan(web.max_pages)
     return host
 
 

@@ -145,3 +145,49 @@ def test_a_workload_that_yields_nothing_is_a_workload_error(host: esxcore.Host) 
         simulation.start("a", workload)
         with pytest.raises(esxcore.WorkloadError, match=said):
             simulation.advance(1)
+
+
+@pytest.mark.parametrize("kind", ["linux", "windows", "default"])
+def test_a_process_that_ends_gives_its_memory_back_to_a_guest_that_manages_it(kind: str) -> None:
+    """What it had in memory and on the guest's swap device; its thread goes on with what it has."""
+
+    class Short:
+        """Writes pages 0 to 19999 and ends."""
+
+        done = False
+
+        def batch(self, now: float) -> Batch | None:
+            if self.done:
+                return None
+            self.done = True
+            return Batch(np.arange(20_000), writes=True, ops=100, sleep_until=5.0)
+
+    class Thread:
+        """Has its last 500 in common."""
+
+        def batch(self, now: float) -> Batch:
+            return Batch(np.arange(19_500, 20_500), writes=True, ops=100, sleep_until=now + 1)
+
+    host = esxcore.Host(memory="256MiB", content="tokens", policy=None)
+    vm = host.power_on("a", "64MiB" if kind != "default" else "128MiB", guest=kind)
+    simulation = Simulation(host)
+    simulation.start(vm, Short(), after=12)
+    simulation.start(vm, Thread(), after=12)
+
+    def pages() -> int:
+        names = ("guest_anonymous_pages", "guest_swapped_pages")
+        return sum(int(host.vms()[name][0]) for name in names)
+
+    simulation.advance(16)
+    assert simulation.report(vm).living == 2
+    if kind == "default":
+        simulation.advance(14)
+        assert simulation.report(vm).living == 1
+        assert host.vms()["allocated_pages"][0] == 20_500
+        return
+    assert (pages(), host.vms()["guest_swapped_pages"][0] > 0) == (20_500, True)
+    cached = host.vms()["guest_cache_pages"][0]
+    simulation.advance(14)
+    assert (simulation.report(vm).living, pages()) == (1, 1000)
+    assert host.vms()["guest_cache_pages"][0] >= cached
+    host.audit()

@@ -342,15 +342,16 @@ class Host(HostClock, HostDivision):
         """
         need_real_memory(self._core.stats()["real_bytes"], "a fork of this host")
         copy = object.__new__(Host)
-        copy.seed_entropy = self.seed_entropy
-        copy.content = self.content
-        copy._policy = self._policy
-        copy._core = self._core.fork()
-        split = getattr(self._policy, "fork", None)
-        if callable(split):
-            copy._policy = resolve_policy(split())
-            copy._core.exchange_policy(core_form(copy._policy))
+        copy._become_fork(self, self._core.fork())
         return copy
+
+    def _become_fork(self, host: Host, core: _core.Host) -> None:
+        self.seed_entropy, self.content = host.seed_entropy, host.content
+        self._policy, self._core = host._policy, core
+        split = getattr(host._policy, "fork", None)
+        if callable(split):
+            self._policy = resolve_policy(split())
+            core.exchange_policy(core_form(self._policy))
 
     def audit(self) -> None:
         """Checks every invariant of the host's state; `InvariantError` names the first broken."""

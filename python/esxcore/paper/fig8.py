@@ -45,12 +45,6 @@ class Parameters(FiveServers):
     after_boot_s: int = chosen(
         15, "a balance period; until then drivers are at work on what boot left above targets"
     )
-    brief_s: int = chosen(
-        45,
-        "most seconds of the hard state while benchmarks start, three balance periods: as shared"
-        " pages are written allocations stay as they are, so that nobody is above target until the"
-        " next period; one falls, one takes, one more rises again. 'Brief' has no number",
-    )
     off_pages: float = chosen(
         1.0, "pages a target may be off: it is whole, the closed form is not, and ties are broken"
     )
@@ -142,7 +136,7 @@ def _later(course: Course, parameters: Parameters) -> list[Claim]:
     swapped = course.mb("swapped_pages")
     written = float(course.mb("page_outs")[-1] - course.mb("page_outs")[late][0])
     return [
-        *_early(course, parameters),
+        _states(course, parameters),
         mechanism(
             f"after boot less than {parameters.later_mb:g} MB are written to the swap file",
             written < parameters.later_mb,
@@ -165,32 +159,22 @@ def _later(course: Course, parameters: Parameters) -> list[Claim]:
     ]
 
 
-def _early(course: Course, parameters: Parameters) -> list[Claim]:
-    """States: short of memory at boot, briefly at most while the benchmarks start, never later."""
-    boot, steady = parameters.boot_s + parameters.after_boot_s, parameters.steady_s
-    states = _met(course, steady, parameters.seconds)
-    between = _met(course, boot, steady)
-    hard = _seconds(course, boot, steady)
-    return [
-        mechanism(
-            "after boot and the start of the benchmarks memory is in the states high and soft only",
-            states <= {"high", "soft"},
-            f"{_said(states)} from {steady} s on; {_seconds(course, 0, boot)} s of hard or low at"
-            f" boot, {hard} s while the benchmarks start",
-            paper="high and soft, apart from brief transitions early on",
-            confidence=Confidence.RECALLED,
-            why=f"{_why('settled_s')}. States within a second count",
-        ),
-        mechanism(
-            f"while the benchmarks start it is never low, and hard for {parameters.brief_s} s at"
-            " most",
-            "low" not in between and hard <= parameters.brief_s,
-            f"{_said(between)} from {boot} s to {steady} s, hard for {hard} s",
-            paper="brief transitions early on",
-            confidence=Confidence.RECALLED,
-            why=_why("brief_s"),
-        ),
-    ]
+def _states(course: Course, parameters: Parameters) -> Claim:
+    """Short of memory at boot, never later, whatever benchmarks start."""
+    boot = parameters.boot_s + parameters.after_boot_s
+    states = _met(course, boot, parameters.seconds)
+    span = course.time_s >= boot
+    least = 100 * float((course.host["free_pages"] / course.host["machine_pages"])[span].min())
+    return mechanism(
+        "after boot memory is in the states high and soft only",
+        states <= {"high", "soft"},
+        f"{_said(states)} from {boot} s on, at least {least:.1f} % free;"
+        f" {_seconds(course, 0, boot)} s of hard or low at boot",
+        paper="high and soft, apart from brief transitions early on",
+        confidence=Confidence.RECALLED,
+        why=f"the end of boot: {_why('after_boot_s')}. That benchmarks start, and that what boot"
+        " left shared is written then, is no excuse. States within a second count",
+    )
 
 
 def _met(course: Course, begin: int, end: int) -> set[str]:

@@ -65,11 +65,6 @@ class FiveServers:
         " how much has to be paged, so it is fitted to the 1200 MB of the peak",
         is_calibrated=True,
     )
-    settled_s: int = chosen(
-        60,
-        "from the start of the last benchmark until it goes steadily: processes touch their memory"
-        " for the first time, and most of what boot left shared is written; the paper's 'early on'",
-    )
     benchmarks_s: int = chosen(120, "the benchmarks start after boot; a minute later")
     apart_s: int = chosen(30, "from the start of one server's benchmark to the next one's")
     exchange_mb: int = chosen(
@@ -112,11 +107,6 @@ class FiveServers:
     def seconds(self) -> int:
         """Length of a run."""
         return 60 * self.minutes
-
-    @property
-    def steady_s(self) -> int:
-        """From when on all benchmarks go steadily."""
-        return self.benchmarks_s + (len(SERVERS) - 1) * self.apart_s + self.settled_s
 
     @property
     def costs(self) -> Costs:

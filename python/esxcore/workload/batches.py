@@ -85,7 +85,9 @@ class Workload(Protocol):
     def batch(self, now: float) -> Batch | None:
         """The next operations, `now` seconds after the process began; None ends it.
 
-        A batch without references has to sleep, or time would stand still.
+        A batch without references has to sleep, or time would stand still. The memory of a process
+        that ends is its guest's again, but for what living processes of that guest have named too:
+        their pages from the first to the last. A guest that manages nothing keeps all of it.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -9,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from esxcore import _core
-from esxcore.errors import ArgumentTypeError
+from esxcore.errors import ArgumentTypeError, WorkloadError
 from esxcore.workload.batches import Batch, PacedWorkload, Packed, Workload, packed
 from esxcore.workload.programs import Program
 from esxcore.workload.records import Accesses, Activity, ActivityRecord
@@ -25,13 +26,19 @@ class _Paced:
     """A paced workload as a process."""
 
     def __init__(self, workload: PacedWorkload) -> None:
-        self._workload = workload
+        self.workload = workload
         self._second = 0
+
+    def of(self, workload: PacedWorkload) -> _Paced:
+        """Another one, as far as this is, of another workload."""
+        paced = _Paced(workload)
+        paced._second = self._second
+        return paced
 
     def batch(self, _now: float) -> Batch:
         """All accesses of the next second, reads before writes."""
-        name = type(self._workload).__name__
-        answer: Any = self._workload.accesses(self._second)
+        name = type(self.workload).__name__
+        answer: Any = self.workload.accesses(self._second)
         if not isinstance(answer, tuple | list) or len(answer) != len(Accesses._fields):
             raise ArgumentTypeError(
                 f"workload {name}: accesses is {type(answer).__name__}; expected Accesses"
@@ -47,6 +54,60 @@ class _Paced:
             op_time=0.0,
             sleep_until=float(self._second),
         )
+
+
+class _Asked:
+    """A workload written in Python as the core asks it."""
+
+    def __init__(self, process: Workload, name: str) -> None:
+        self._process = process
+        self._name = name
+
+    def __call__(self, now_ns: int) -> Packed:
+        """Its next batch, checked."""
+        try:
+            return packed(self._process.batch(now_ns / 1e9), self._name)
+        except Exception as error:
+            error.add_note(f"in workload {self._name}, {now_ns / 1e9:g} s after it began")
+            raise
+
+    def copied(self, memo: dict[int, Any]) -> _Asked:
+        """Another one, of a copy of the workload."""
+        process: Any = self._process
+        if isinstance(process, _Paced):
+            return _Asked(process.of(_copied(process.workload, memo)), self._name)
+        return _Asked(_copied(process, memo), self._name)
+
+
+def _copied(workload: Any, memo: dict[int, Any]) -> Any:
+    """A copy of a workload by its own method `fork`, or else a deep one; one for all its users."""
+    fork = getattr(workload, "fork", None)
+    if callable(fork) and id(workload) not in memo:
+        other = memo[id(workload)] = fork()
+        if not isinstance(other, type(workload)):
+            raise ArgumentTypeError(
+                f"fork() gave {type(other).__name__}; expected {type(workload).__name__}"
+            )
+    return copy.deepcopy(workload, memo)
+
+
+def copying(memo: dict[int, Any]) -> Callable[[str, Any], Any]:
+    """What makes copies of workloads as the core asks them, for a fork of their simulation.
+
+    `memo` is that of `copy.deepcopy`: objects that are not to be copied, and what is to stand for
+    them.
+    """
+
+    def copied(vm: str, asked: _Asked) -> _Asked:
+        try:
+            return asked.copied(memo)
+        except Exception as error:
+            raise WorkloadError(
+                f"VM {vm!r}: workload {asked._name} cannot be copied for a fork: {error};"
+                " a method fork() that returns another one would do"
+            ) from error
+
+    return copied
 
 
 def core_workload(
@@ -75,15 +136,7 @@ def core_workload(
             f"{what}: {type(workload).__name__} has no method batch(now) or accesses(second)"
         )
     name = type(workload).__name__
-
-    def ask(now_ns: int) -> Packed:
-        try:
-            return packed(process.batch(now_ns / 1e9), name)
-        except Exception as error:
-            error.add_note(f"in workload {name}, {now_ns / 1e9:g} s after it began")
-            raise
-
-    return name, ask
+    return name, _Asked(process, name)
 
 
 def _activity(activity: Activity) -> _core.Workload:

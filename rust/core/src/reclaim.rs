@@ -4,6 +4,7 @@
 //! - [`Thresholds`] and [`next_state`]: how short of memory the host is. The state falls as soon as free memory is
 //!   below a threshold, over several states at once if need be, and rises one state at a time, when free memory is
 //!   clearly above the threshold of the next better one.
+//! - [`falls_short`]: whether targets that are in force would not free enough, so that the policy is to be asked anew.
 //! - [`plan`]: what each virtual machine is asked for, from the state, its target and what it has. High: nothing, unless
 //!   others are to be given more than is free.
 //!   Soft: balloons, and paging of what a driver cannot give. Hard: paging of all that balloons have not delivered.
@@ -64,6 +65,13 @@ impl Thresholds {
     #[must_use]
     pub fn of(&self, state: FreeState) -> u32 {
         self.pages[state as usize]
+    }
+
+    /// With so much free targets do: it leads out of the hard state. Targets bring it up to the high threshold, so it is no more
+    /// than that.
+    #[must_use]
+    pub fn enough(&self) -> u32 {
+        self.marks[FreeState::Hard as usize].saturating_add(1).min(self.of(FreeState::High))
     }
 
     /// With more free pages than this the state improves; none for the best.
@@ -205,6 +213,24 @@ pub struct Action {
     pub page_out: u32,
     /// Whether it stands still.
     pub blocked: bool,
+}
+
+/// Whether the targets in force free too little: memory is to be reclaimed, and with everybody at their target less than
+/// [`Thresholds::enough`] would be free. `needs` is what each virtual machine has above its target.
+///
+/// Targets of now, if they add up to what is available, bring free memory up to the high threshold. So they fall short
+/// only when something has changed: after an answer that passes not even the next one is called for by this. A host that
+/// rests with everybody at their target has as much free as the high threshold says, soft as its state may be. Cost: one
+/// look at each virtual machine, if less is free than is enough.
+#[must_use]
+pub fn falls_short(
+    state: FreeState,
+    free_pages: u32,
+    needs: impl Iterator<Item = u32>,
+    thresholds: &Thresholds,
+) -> bool {
+    let missing = u64::from(thresholds.enough().saturating_sub(free_pages));
+    state != FreeState::High && missing > 0 && needs.map(u64::from).sum::<u64>() < missing
 }
 
 /// What each virtual machine is asked for, in the order of `usage`. A target above max counts as max.
@@ -386,6 +412,26 @@ mod tests {
                 assert_eq!(next_state(state, free, &thresholds()), after, "{state:?} with {free} free");
             }
         }
+    }
+
+    #[test]
+    fn targets_fall_short_where_they_do_not_lead_out_of_the_hard_state() {
+        use FreeState::{Hard, High, Low, Soft};
+        let short =
+            |state, free, needs: &[u32]| falls_short(state, free, needs.iter().copied(), &thresholds());
+        assert_eq!(thresholds().enough(), 451);
+        for state in [Soft, Hard, Low] {
+            assert!(short(state, 0, &[]) && short(state, 450, &[0, 0]) && short(state, 400, &[30, 20]));
+            assert!(
+                !short(state, 451, &[]) && !short(state, 400, &[30, 21]) && !short(state, 0, &[u32::MAX; 9])
+            );
+        }
+        assert!(!short(High, 0, &[]), "nothing is to be reclaimed");
+        // Whatever the margin: who rests at the high threshold, to which targets bring it, is not asked.
+        let wide = ThresholdConfig { margin: 46.0, ..ThresholdConfig::default() };
+        let wide = Thresholds::new(&wide, 10_000).expect("in order");
+        assert_eq!((wide.enough(), wide.mark_above(Hard)), (600, Some(9600)));
+        assert!(!falls_short(Hard, 600, [].into_iter(), &wide));
     }
 
     fn state() -> impl Strategy<Value = FreeState> {
@@ -642,6 +688,20 @@ mod tests {
                 asked_back += u64::from(vm.balloon.saturating_sub(size));
             }
             prop_assert_eq!(granted, asked_back.min(u64::from(free.saturating_sub(400))));
+        }
+
+        #[test]
+        fn targets_that_keep_to_what_is_available_are_enough(
+            vms in vec((0u32..2000, 0u32..2000), 1..12), free in 0u32..2000, state in state(), thresholds in any_thresholds(),
+        ) {
+            // Targets of any proportion that add up to no more than is there without the high threshold.
+            let (high, weights) = (u64::from(thresholds.of(FreeState::High)), vms.iter().map(|vm| vm.1));
+            let allocated: u64 = vms.iter().map(|vm| u64::from(vm.0)).sum();
+            prop_assume!(allocated + u64::from(free) >= high);
+            let available = u32::try_from(allocated + u64::from(free) - high).expect("few");
+            let targets = deal(available, &weights.collect::<Vec<_>>());
+            let needs = vms.iter().zip(targets).map(|(vm, target)| vm.0.saturating_sub(target));
+            prop_assert!(!falls_short(state, free, needs, &thresholds));
         }
 
         #[test]

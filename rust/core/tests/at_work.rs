@@ -4,12 +4,15 @@
 use esxcore_core::config::{
     AllocationConfig, BeforeSwap, CostConfig, DriverConfig, GuestConfig, GuestKind, HostConfig, VmConfig,
 };
+use esxcore_core::error::Error;
 use esxcore_core::host::Host;
-use esxcore_core::reference::Writes;
+use esxcore_core::reference::{Ref, Writes};
 use esxcore_core::rng::Seed;
 use esxcore_core::simulate::{Simulation, SimulationConfig};
 use esxcore_core::types::{Access, ContentKind, VmId};
-use esxcore_core::workload::{Scan, ScanConfig, Toucher, ToucherConfig, Zipf, ZipfConfig};
+use esxcore_core::workload::{
+    Batch, Scan, ScanConfig, Then, Toucher, ToucherConfig, Workload, Zipf, ZipfConfig,
+};
 
 const SECOND: u64 = 1_000_000_000;
 const MIB: u32 = 256;
@@ -138,6 +141,67 @@ fn the_estimate_follows_a_toucher_as_in_figure_6() {
     let spike = |touched: &[u32]| touched[17];
     assert!(spike(&touched_by_windows) > 40, "{touched_by_windows:?}");
     assert!(spike(&touched_by_linux) < 25, "{touched_by_linux:?}");
+}
+
+/// Writes its pages once and ends, `now_ns` after it began.
+#[derive(Clone, Debug)]
+struct Once(std::ops::Range<u32>, u64);
+
+impl Workload for Once {
+    fn name(&self) -> &str {
+        "once"
+    }
+
+    fn next(&mut self, now_ns: u64, batch: &mut Batch) -> Result<(), Error> {
+        if now_ns >= self.1 {
+            batch.then = Then::Ends;
+            return Ok(());
+        }
+        batch.refs.extend(self.0.clone().map(|page| Ref::memory(page, Access::Write)));
+        batch.then = Then::SleepUntil { ns: self.1 };
+        Ok(())
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Workload> {
+        Box::new(self.clone())
+    }
+}
+
+/// What a process had is its guest's again, as if it had been killed, but for what a thread of its own goes on with.
+#[test]
+fn a_process_that_ends_gives_its_memory_back() {
+    for kind in [GuestKind::Linux, GuestKind::Windows] {
+        let (mut host, mut simulation) = (host(128, |_| {}), simulation());
+        let vm = host.power_on(guest(kind, "one", 64), &mut || Ok(())).unwrap();
+        let memory = |host: &Host| host.guest_memory(vm).0.unwrap();
+        simulation.advance(&mut host, 15 * SECOND).unwrap();
+        let before = memory(&host);
+        let ends = [(0..3000, 10), (2000..5000, 20), (1 << 30..(1 << 30) + 500, 5)];
+        for (pages, at) in ends {
+            simulation.start(&host, vm, Box::new(Once(pages, at * SECOND)), Writes::Unique, 0);
+        }
+        for (at, pages) in [(4, 5500), (6, 5000), (12, 3000), (22, 0)] {
+            let ns = (15 + at) * SECOND - host.now_ns();
+            simulation.advance(&mut host, ns).unwrap();
+            let now = memory(&host);
+            assert_eq!(now.anonymous + now.swapped, pages, "{at} s");
+            host.audit(&mut || Ok(())).unwrap();
+        }
+        let after = memory(&host);
+        assert_eq!((after.swapped, after.cache), (0, before.cache));
+        assert_eq!(simulation.report(vm).unwrap().living, 0);
+    }
+}
+
+/// A guest that manages nothing does not know whose its pages were.
+#[test]
+fn what_a_process_had_stays_where_the_guest_manages_nothing() {
+    let (mut host, mut simulation) = (host(128, |_| {}), simulation());
+    let vm = host.power_on(guest(GuestKind::Default, "one", 64), &mut || Ok(())).unwrap();
+    simulation.start(&host, vm, Box::new(Once(0..3000, SECOND)), Writes::Unique, 0);
+    simulation.advance(&mut host, 5 * SECOND).unwrap();
+    assert_eq!(simulation.report(vm).unwrap().living, 0);
+    assert_eq!(host.vm_stats(host.vm(vm), &mut || Ok(())).unwrap().allocated_pages, 3000);
 }
 
 /// Two processes want more than a guest without swap space has.

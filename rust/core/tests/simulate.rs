@@ -251,8 +251,10 @@ fn a_workload_that_yields_nothing_is_refused_and_time_goes_on() {
         );
     }
     assert!(matches!(simulation.advance(&mut host, SECOND), Err(Error::PolicyFailed { .. })));
+    // Each time at the moment of the error: after a zero-fill, a reference and nothing else.
+    assert_eq!(host.now_ns(), 1100);
     simulation.advance(&mut host, SECOND).unwrap();
-    assert_eq!((simulation.report(vm).unwrap().living, host.now_ns()), (0, SECOND));
+    assert_eq!((simulation.report(vm).unwrap().living, host.now_ns()), (0, SECOND + 1100));
 }
 
 #[test]
@@ -263,10 +265,12 @@ fn a_reference_beyond_the_guest_is_an_error() {
     let error = simulation.advance(&mut host, SECOND).unwrap_err();
     let beyond = Error::WorkloadBeyond { vm: "web".into(), workload: "rounds".into(), page: 10, pages: 10 };
     assert_eq!(error, beyond);
+    // Ten zero-fills, of which one operation is made.
+    assert_eq!(host.now_ns(), 10 * 1100 + 1000);
     // Everybody else goes on.
     simulation.advance(&mut host, SECOND).unwrap();
     let report = simulation.report(vm).unwrap();
-    assert_eq!((report.killed, report.living, host.now_ns()), (1, 0, SECOND));
+    assert_eq!((report.killed, report.living, host.now_ns()), (1, 0, SECOND + 12_000));
 }
 
 #[test]
@@ -276,7 +280,9 @@ fn what_comes_before_a_page_beyond_is_served_wherever_batches_end() {
         let vm = power_on(&mut host, "web", 10);
         simulation.start(&host, vm, Rounds::new(13, batch, Access::Write), Writes::Unique, 0);
         let error = simulation.advance(&mut host, SECOND).unwrap_err();
-        simulation.advance(&mut host, SECOND).unwrap();
+        // Short batches are more operations, which take longer.
+        let ns = SECOND - host.now_ns();
+        simulation.advance(&mut host, ns).unwrap();
         let counts = host.vm_stats(host.vm(vm), &mut || Ok(())).unwrap().counts;
         assert_eq!(counts.references, 10);
         (error, host.digest(&mut || Ok(())).unwrap())
@@ -329,6 +335,72 @@ fn nobody_waits_for_what_was_not_asked_for_yet() {
     let alone = operations(1);
     assert!((985..=1000).contains(&alone), "{alone}");
     assert!(operations(2) > alone * 97 / 100 && operations(6) > alone * 90 / 100);
+}
+
+/// Fails at a time of its own.
+#[derive(Clone, Debug)]
+struct Fails {
+    at_ns: u64,
+    failed: bool,
+}
+
+impl Workload for Fails {
+    fn name(&self) -> &str {
+        "fails"
+    }
+
+    fn next(&mut self, now_ns: u64, batch: &mut Batch) -> Result<(), Error> {
+        if now_ns >= self.at_ns && !std::mem::replace(&mut self.failed, true) {
+            return Err(Error::WorkloadFailed { workload: "fails".into(), reason: "it does".into() });
+        }
+        batch.then = Then::SleepUntil { ns: if self.failed { u64::MAX } else { self.at_ns } };
+        Ok(())
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Workload> {
+        Box::new(self.clone())
+    }
+}
+
+/// The host's clock says when, not which second was over before.
+#[test]
+fn an_error_is_made_at_its_moment() {
+    let (mut host, mut simulation) = (quiet_host(100), simulation(1));
+    let vm = power_on(&mut host, "one", 50);
+    simulation.start(&host, vm, Rounds::new(50, 10, Access::Read), Writes::Unique, 0);
+    let moments = [123_456_789, 1_009_999_999, 2_000_000_000, 3_999_999_999];
+    for at_ns in moments {
+        simulation.start(&host, vm, Box::new(Fails { at_ns, failed: false }), Writes::Unique, 0);
+    }
+    let mut stopped = vec![];
+    while host.now_ns() < 5 * SECOND {
+        let ns = 5 * SECOND - host.now_ns();
+        if simulation.advance(&mut host, ns).is_err() {
+            stopped.push(host.now_ns());
+        }
+    }
+    assert_eq!((stopped, host.now_ns()), (moments.to_vec(), 5 * SECOND));
+    // Everybody else has lost nothing by it but the turns that those had who failed.
+    let share = operations(&simulation, vm) as f64 * 2000.0 / (5.0 * SECOND as f64);
+    assert!((0.99..=1.0).contains(&share), "{share}");
+}
+
+#[test]
+fn an_advance_that_is_given_up_leaves_the_host_where_processes_are() {
+    let (mut host, mut simulation) = (quiet_host(100), simulation(1));
+    let vm = power_on(&mut host, "one", 50);
+    simulation.start(&host, vm, Rounds::new(50, 1000, Access::Read), Writes::Unique, 0);
+    simulation.begin_advance(&host, 3 * SECOND);
+    let mut now = vec![];
+    for slices in [3, 30, 67, 1] {
+        (0..slices).for_each(|_| _ = simulation.advance_some(&mut host, 1, &mut Default::default()));
+        simulation.interrupt(&mut host);
+        now.push(host.now_ns());
+    }
+    let slice = SECOND / 100;
+    assert_eq!(now, [3 * slice, 33 * slice, 99 * slice, 99 * slice]);
+    while !simulation.advance_some(&mut host, 1, &mut Default::default()).unwrap() {}
+    assert_eq!(host.now_ns(), 3 * SECOND);
 }
 
 #[test]

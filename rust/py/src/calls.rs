@@ -1,6 +1,6 @@
 //! How a call reaches a host: one at a time, part by part, with the interpreter let go and signals heard in between.
 
-use std::sync::{MutexGuard, TryLockError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use esxcore_core::error::Error;
 use esxcore_core::host::Host as CoreHost;
@@ -31,6 +31,11 @@ impl Host {
             TryLockError::WouldBlock => busy(py),
             TryLockError::Poisoned(_) => broken(py),
         })
+    }
+
+    /// The host of a core.
+    pub(crate) fn of(core: CoreHost) -> Self {
+        Self { core: Mutex::new(core) }
     }
 
     /// Runs `work` on the host with the interpreter let go; never waits for another call to end.

@@ -281,8 +281,7 @@ impl Host {
 
     /// An independent copy.
     fn fork(&self, py: Python<'_>) -> PyResult<Self> {
-        let copy = self.call(py, |host, signals| host.fork(&mut || signals.look()))?;
-        Ok(Self { core: Mutex::new(copy) })
+        Ok(Self::of(self.call(py, |host, signals| host.fork(&mut || signals.look()))?))
     }
 
     /// Checks all invariants.

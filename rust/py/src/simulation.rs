@@ -1,5 +1,6 @@
 //! A simulation as Python drives it, and workloads written in Python as the core asks them.
 
+use std::any::Any;
 use std::sync::Mutex;
 
 use esxcore_core::config::{CostConfig, DiskCosts};
@@ -78,12 +79,31 @@ impl Simulation {
             simulation.begin_advance(host, ns);
             while !simulation.advance_some(host, pace.picks(), &mut report)? {
                 if pace.is_due() {
-                    signals.look()?;
+                    signals.look().inspect_err(|_| simulation.interrupt(host))?;
                 }
             }
             Ok(())
         })?;
         scan_row(py, &report)
+    }
+
+    /// An independent copy of it and of its host. `copy` makes another of (name of the virtual machine, what asks a workload
+    /// that is written in Python).
+    fn fork(&self, py: Python<'_>, host: &Host, copy: &Bound<'_, PyAny>) -> PyResult<(Self, Host)> {
+        let guard = self.core.try_lock().map_err(|_| busy(py))?;
+        let simulation: &CoreSimulation = &guard;
+        let (mut forked, forked_host) = host.call(py, |host, signals| {
+            let forked_host = host.fork(&mut || signals.look())?;
+            Ok((simulation.clone(), forked_host))
+        })?;
+        for (vm, workload) in forked.workloads_mut(&forked_host) {
+            let workload: &mut dyn Any = workload;
+            if let Some(foreign) = workload.downcast_mut::<Foreign>() {
+                let name = &forked_host.vm(vm).name;
+                foreign.ask = copy.call1((&**name, &foreign.ask))?.unbind();
+            }
+        }
+        Ok((Self { core: Mutex::new(forked) }, Host::of(forked_host)))
     }
 
     /// What became of the processes of a virtual machine.

@@ -1,6 +1,7 @@
 //! What is asked of a guest's operating system, by the balloon and by the processes that run in it: the seam `GuestOs`.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use crate::pmap::{Entry, State};
 use crate::reference::{GuestCounts, GuestMemory, MAX_TOUCHED_PAGES, Ref, Step, Touch};
@@ -124,6 +125,13 @@ pub trait GuestOs: Send + Sync + Debug {
         let _ = (random, steps);
         // Without files there is nothing to read or write, and nothing to wait for.
         if reference.is_access() { Dealt::Killed } else { Dealt::Served }
+    }
+
+    /// A process is through with these pages of memory, or has been killed: what they held is lost. Neither takes time.
+    ///
+    /// A guest that manages nothing keeps what is in its pages, as it does not know whose they were.
+    fn take_memory_back(&mut self, pages: Range<u32>) {
+        let _ = pages;
     }
 
     /// All steps are done.

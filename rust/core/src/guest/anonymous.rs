@@ -4,6 +4,7 @@
 //! far apart, a hash table.
 
 use std::fmt;
+use std::ops::Range;
 
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -165,15 +166,25 @@ impl Anonymous {
         self.resident
     }
 
+    /// Those of these pages of memory that are somewhere, ascending. Cost: a visit of those near that were ever used, and of
+    /// all that are far.
+    pub fn within(&self, pages: Range<u32>) -> Vec<u32> {
+        let Table { near, len, far, .. } = &self.table;
+        let codes = near.as_slice().get(pages.start as usize..(*len).min(pages.end as usize));
+        let numbered = (pages.start..).zip(codes.unwrap_or_default());
+        let mut found: Vec<u32> = numbered.filter(|(_, code)| **code != 0).map(|(page, _)| page).collect();
+        let beyond = found.len();
+        found.extend(far.keys().filter(|page| pages.contains(page)));
+        found[beyond..].sort_unstable();
+        found
+    }
+
     /// All pages of memory that are somewhere.
     #[cfg(test)]
     pub fn all(&self) -> Vec<(u32, Place)> {
-        let near = self.table.near.as_slice()[..self.table.len]
-            .iter()
-            .enumerate()
-            .map(|(page, code)| (page as u32, *code));
-        let far = self.table.far.iter().map(|(page, code)| (*page, *code));
-        near.chain(far).filter(|(_, code)| *code != 0).map(|(page, code)| (page, Place::of(code))).collect()
+        let mut all: Vec<u32> = self.within(0..u32::MAX);
+        all.extend((self.place(u32::MAX) != Place::Nowhere).then_some(u32::MAX));
+        all.into_iter().map(|page| (page, self.place(page))).collect()
     }
 }
 
@@ -195,6 +206,9 @@ mod tests {
             memory.put(page, Place::Here(2));
         }
         assert_eq!((memory.resident(), memory.all().len()), (6, 6));
+        assert_eq!(memory.within(0..u32::MAX), numbers[..5]);
+        assert_eq!((memory.within(3..41), memory.within(4..39)), (vec![3, 39, 40], vec![]));
+        assert_eq!((memory.within(41..60), memory.within(50..50)), (vec![41], vec![]));
         assert!(memory.table.len <= 40, "u32::MAX takes no array");
         numbers.iter().for_each(|page| memory.put(*page, Place::Nowhere));
         assert_eq!((memory.resident(), format!("{memory:?}")), (0, fresh));

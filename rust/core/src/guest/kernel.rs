@@ -1,5 +1,7 @@
 //! A guest's kernel: what it keeps, how references are translated, and the seam.
 
+use std::ops::Range;
+
 use super::anonymous::Anonymous;
 use super::boot::Boot;
 use super::cache::Cache;
@@ -258,6 +260,12 @@ impl GuestOs for Kernel {
         };
         self.refer_to_tables(steps);
         dealt
+    }
+
+    fn take_memory_back(&mut self, pages: Range<u32>) {
+        for page in self.memory.within(pages) {
+            self.free_memory(page);
+        }
     }
 
     fn settle(&mut self) {

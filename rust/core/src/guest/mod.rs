@@ -72,8 +72,8 @@
 //!
 //! Kernel memory that grows (slab, page tables), huge pages, zones
 //! and nodes, the length of files (read-ahead may pass the end), blocks written in part (a write to a block that is not cached reads nothing), read-ahead from swap and clean
-//! copies there (a page that came back gives its slot up), processes apart from each other, priorities, memory that a
-//! killed process gives back (whoever simulates it frees its pages).
+//! copies there (a page that came back gives its slot up), processes apart from each other, priorities, whose a page
+//! of memory was (whoever simulates processes says which pages one that ends gives back), the time that this takes.
 //!
 //! # Rooms
 //!

@@ -9,7 +9,7 @@ use crate::admission::Capacity;
 use crate::config::{BalanceConfig, SharedCharge};
 use crate::error::Error;
 use crate::ledger::{Cause, Ledger};
-use crate::policy::{AllocationPolicy, HostView, MinFunding, Targets};
+use crate::policy::{AllocationPolicy, HostView, MinFunding, Overcommit, Targets};
 use crate::reclaim::{self, Action, Thresholds, Usage};
 use crate::reference::GuestMemory;
 use crate::sample::Clock;
@@ -138,17 +138,23 @@ impl Host {
         balance.enter(next, now_ns, free);
         let periodic =
             (now_ns / TICK_NS).is_multiple_of(rules.balance_period_s.into()).then_some(Cause::Period);
-        match balance.cause.take().or(periodic).or_else(|| self.still_low()) {
+        match balance.cause.take().or(periodic).or_else(|| self.still_short()) {
             Some(cause) if !self.vms.is_empty() => self.rebalance(cause),
             _ => Ok(()),
         }
     }
 
-    /// A cause if memory is low and nobody has more than its target: what was given up has freed too little, as pages do
-    /// that others share too. Targets of now take what is missing from somebody; the low state is not to last a period.
-    fn still_low(&self) -> Option<Cause> {
-        let is_low = self.free_state() == Some(FreeState::Low);
-        (is_low && self.vms.iter().all(|vm| self.usage(vm).need() == 0)).then_some(Cause::StillLow)
+    /// A cause if the targets in force free too little: shared pages that were written since have taken what was free, or what
+    /// was paged out is shared and came free only in part. Nobody has to wait for the end of a period then.
+    fn still_short(&self) -> Option<Cause> {
+        let balance = self.balance.as_ref()?;
+        // Targets that may add up to more than there is promise nothing: asking for others each second would not help.
+        if balance.policy.overcommit() == Overcommit::Allowed && balance.state != FreeState::Low {
+            return None;
+        }
+        let needs = self.vms.iter().map(|vm| self.usage(vm).need());
+        reclaim::falls_short(balance.state, self.free_pages(), needs, &balance.thresholds)
+            .then_some(Cause::StillShort)
     }
 
     /// Asks the policy, and takes its targets over if they pass.

@@ -78,6 +78,13 @@ impl Host {
         self.time.goal_ns = self.time.now_ns.saturating_add(ns);
     }
 
+    /// It is that time, not before now and in the second that it is in, with nothing due.
+    pub(crate) fn come_to(&mut self, ns: u64) {
+        debug_assert!(self.time.now_ns <= ns && self.time.now_ns / TICK_NS == ns / TICK_NS);
+        debug_assert!(self.time.due.is_empty());
+        self.time.now_ns = ns;
+    }
+
     /// Lets time pass up to the next `picks` pages or so that are scanned, sampled, ballooned or paged out; adds to
     /// `report` and returns whether the goal is reached.
     ///

@@ -18,8 +18,8 @@ pub enum Cause {
     Reconfigured,
     /// Free memory had crossed a threshold.
     StateChanged,
-    /// Memory was low, and nobody had more than its target any more.
-    StillLow,
+    /// Memory was short, and would have been with everybody at their target.
+    StillShort,
     /// The host was given another policy, or one with other parameters.
     PolicySet,
 }

@@ -13,7 +13,7 @@ impl Display for Cause {
             Self::PowerOff => "a VM was powered off",
             Self::Reconfigured => "a VM was reconfigured",
             Self::StateChanged => "the free state had changed",
-            Self::StillLow => "memory was still low with everybody at their target",
+            Self::StillShort => "the targets before would not free enough",
             Self::PolicySet => "the policy was set",
         })
     }

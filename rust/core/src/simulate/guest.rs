@@ -1,6 +1,6 @@
 //! The processes of one virtual machine: whose turn it is, and what its guest has to deal with for them.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use super::nic::Nic;
 use super::process::{Fate, Process};
@@ -9,7 +9,7 @@ use crate::balloon::Dealt;
 use crate::config::Reach;
 use crate::error::Error;
 use crate::host::{Host, Vm};
-use crate::reference::{Ref, Step, Touch, Wish};
+use crate::reference::{Step, Touch};
 use crate::types::VmId;
 use crate::workload::Then;
 
@@ -127,7 +127,7 @@ impl Guest {
     }
 
     /// Takes the next batch of a process whose last is through.
-    fn next_batch(&mut self, number: usize, host: &Host) -> Result<(), Error> {
+    fn next_batch(&mut self, number: usize, host: &mut Host) -> Result<(), Error> {
         let process = &mut self.processes[number];
         match process.batch.then {
             // It is asked when it has woken up.
@@ -138,6 +138,7 @@ impl Guest {
             }
             Then::Ends => {
                 process.end(Fate::Ended);
+                self.free_memory(number, host);
                 return Ok(());
             }
             Then::Next | Then::SleepUntil { .. } => {}
@@ -226,11 +227,46 @@ impl Guest {
         }
     }
 
-    /// Gives back the memory of a process that was killed. Threads that have it in common lose it too.
+    /// Gives the guest back the memory of a process that is through. Of one that ended, what lies within the memory of those
+    /// that live stays: its threads go on with it. If it was killed they lose it too.
     fn free_memory(&mut self, number: usize, host: &mut Host) {
-        let (os, random) = host.guest_os(self.vm);
-        for page in self.processes[number].memory() {
-            os.fault(Ref::new(Wish::Free { page }), random, &mut self.pending);
+        let process = &self.processes[number];
+        let living = self.processes.iter().filter(|one| one.fate == Fate::Lives).map(Process::memory);
+        let kept: Vec<Range<u32>> = if process.fate == Fate::Ended { living.collect() } else { vec![] };
+        let os = host.guest_os(self.vm).0;
+        for pages in without(process.memory(), kept) {
+            os.take_memory_back(pages);
+        }
+    }
+}
+
+/// What is left of a range without others, ascending.
+fn without(range: Range<u32>, others: Vec<Range<u32>>) -> Vec<Range<u32>> {
+    let cut = |left: Vec<Range<u32>>, other: Range<u32>| {
+        let parts =
+            |one: Range<u32>| [one.start..one.end.min(other.start), one.start.max(other.end)..one.end];
+        left.into_iter().flat_map(parts).filter(|part| !part.is_empty()).collect()
+    };
+    others.into_iter().filter(|other| !other.is_empty()).fold(vec![range], cut)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_range_without_others_has_each_page_of_none_of_them_once(
+            range in (0u32..40, 0u32..40),
+            others in prop::collection::vec((0u32..40, 0u32..40), 0..5),
+        ) {
+            let others: Vec<Range<u32>> = others.into_iter().map(|(from, to)| from..to).collect();
+            let expected: Vec<u32> =
+                (range.0..range.1).filter(|page| !others.iter().any(|other| other.contains(page))).collect();
+            let left: Vec<u32> = without(range.0..range.1, others).into_iter().flatten().collect();
+            prop_assert_eq!(left, expected);
         }
     }
 }

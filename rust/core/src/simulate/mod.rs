@@ -10,6 +10,9 @@
 //! Packets of network cards are transferred at the beginning of each slice, and take their time from it before processes do
 //! (`nic`); while there are any, all slices are lived. A disk that transfers by itself takes the processor's place in steps.
 //!
+//! A process that ends, or is killed, gives its guest back all memory that it has named, on the guest's swap device too; what is
+//! cached of files stays. A guest that manages nothing keeps what is in its pages.
+//!
 //! A virtual machine that is held up, or finds no memory, stands with all its processes until the next second: that time is
 //! lost to it. A page that one process waits for is there for the others of its guest at once.
 //!
@@ -298,13 +301,46 @@ impl Simulation {
         let mut turns = self.share_processors(until_ns, &used_ns);
         while let Some(Reverse((_, place, number))) = turns.pop() {
             let guest = &mut self.guests[place];
-            guest.live(number, &mut World { host, disk: &mut self.disk, costs: &costs }, until_ns)?;
+            let world = &mut World { host, disk: &mut self.disk, costs: &costs };
+            if let Err(error) = guest.live(number, world, until_ns) {
+                let at_ns = guest.processes[number].clock_ns;
+                self.stop(host, at_ns, until_ns);
+                return Err(error);
+            }
             if guest.runs(&guest.processes[number], until_ns) {
                 turns.push(Reverse((guest.processes[number].clock_ns, place, number)));
             }
         }
         self.turns = turns;
         Ok(())
+    }
+
+    /// Time has come to where a process made an error in a slice that ends then, as if it had been cut there: what is left of
+    /// the slice is lived when time goes on.
+    fn stop(&mut self, host: &mut Host, at_ns: u64, until_ns: u64) {
+        self.lived_ns = self.lived_ns.max(until_ns - SLICE_NS);
+        // Its operation may have passed the end of the slice.
+        host.come_to(at_ns.clamp(self.lived_ns.max(host.now_ns()), until_ns - 1));
+    }
+
+    /// Brings the host to the time up to which processes have lived, after an advance that is not to go on.
+    pub fn interrupt(&self, host: &mut Host) {
+        // What is due at a whole second is left to the next advance.
+        let tick_ns = (host.now_ns() / SECOND_NS + 1).saturating_mul(SECOND_NS);
+        let lived_ns = self.lived_ns.min(tick_ns.saturating_sub(SLICE_NS));
+        if !self.host_is_behind && lived_ns > host.now_ns() {
+            host.come_to(lived_ns);
+        }
+    }
+
+    /// The workloads of processes that live, each with its virtual machine: for a copy of a simulation of which something
+    /// must not be shared with the original.
+    pub fn workloads_mut(&mut self, host: &Host) -> impl Iterator<Item = (VmId, &mut dyn Workload)> {
+        self.meet_guests(host);
+        self.guests.iter_mut().flat_map(|guest| {
+            let living = guest.processes.iter_mut().filter(|process| process.fate == Fate::Lives);
+            living.map(|process| (guest.vm, &mut *process.workload))
+        })
     }
 
     /// Network cards transfer the packets of a slice; returns how long each virtual machine is busy with them.

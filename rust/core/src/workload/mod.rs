@@ -24,6 +24,7 @@ mod scan;
 mod toucher;
 mod zipf;
 
+use std::any::Any;
 use std::fmt::Debug;
 
 pub use activity::{Activity, ActivityConfig, ActivityRecord};
@@ -117,7 +118,7 @@ impl Batch {
 ///
 /// A batch of no references must sleep or end: time would stand still otherwise, and the simulation refuses it. What it
 /// yields must not depend on how long its batches are found to be: sizes of about a thousand references serve well.
-pub trait Workload: Send + Sync + Debug {
+pub trait Workload: Any + Send + Sync + Debug {
     /// What it is called, in errors and recordings.
     fn name(&self) -> &str;
 

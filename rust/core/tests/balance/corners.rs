@@ -7,7 +7,7 @@ use esxcore_core::config::{
 };
 use esxcore_core::error::Error;
 use esxcore_core::host::{Host, VmChanges};
-use esxcore_core::ledger::Cause;
+use esxcore_core::ledger::{Cause, Event, Record};
 use esxcore_core::types::{Access, FreeState, PageBatch, Ppn, VmId};
 
 use crate::common::digest;
@@ -137,7 +137,7 @@ fn held_up_with_shared_pages_only<const VMS: usize>(leaves_low_at_s: u64) {
     seconds(&mut host, leaves_low_at_s - 2);
     assert!(host.vms().iter().all(|vm| vm.blocked));
     let why = host.explain(vms[0], host.now_ns()).unwrap();
-    let cause = if leaves_low_at_s == 2 { Cause::PowerOn } else { Cause::StillLow };
+    let cause = if leaves_low_at_s == 2 { Cause::PowerOn } else { Cause::StillShort };
     assert_eq!(why.target.map(|target| target.set_by.cause), Some(cause));
     seconds(&mut host, 1);
     assert_eq!(host.free_state(), Some(FreeState::Hard));
@@ -145,6 +145,76 @@ fn held_up_with_shared_pages_only<const VMS: usize>(leaves_low_at_s: u64) {
     // Hardly more than has to be written: what is free rose from 5 pages to 22 at least, each with all its sharers.
     assert!(u64::from(swapped(&host)) <= 30 * VMS as u64, "{} pages", swapped(&host));
     touch(&mut host, vms[0], 0..1, Access::Read);
+}
+
+/// Why the policy was asked, in order.
+fn causes(host: &Host) -> Vec<Cause> {
+    let decided = |record: &Record| match &record.event {
+        Event::Decided(decision) => Some(decision.cause),
+        _ => None,
+    };
+    host.ledger().unwrap().records().filter_map(decided).collect()
+}
+
+/// Writing to shared pages takes free ones while nobody gets more than its target. The policy is asked again as soon as what is
+/// above targets does not do any more, not at the end of the period, by which memory would be low.
+#[test]
+fn shared_pages_that_are_written_do_not_make_memory_hard() {
+    let mut host = Host::new(quiet(12_000)).unwrap();
+    // Without drivers pages that nobody writes to go: private ones.
+    let driver = DriverConfig { start_s: None, ..DriverConfig::default() };
+    let vms = ["one", "two"].map(|name| power_on(&mut host, VmConfig { driver, ..config(name, 8000, 0) }));
+    for (place, vm) in vms.iter().enumerate() {
+        let token = |ppn: u64| if ppn < 3000 { 0 } else { ppn + 1 + 10_000 * place as u64 };
+        let tokens: Vec<u64> = (0..8000).map(token).collect();
+        for part in 0..8 {
+            let tokens = PageBatch::Tokens(&tokens[1000 * part..1000 * (part + 1)]);
+            host.load(*vm, Ppn(1000 * part as u32), tokens).unwrap();
+            host.scan(20_000);
+        }
+    }
+    assert_eq!((host.free_state(), host.free_pages()), (Some(FreeState::High), 1999));
+    for second in 0..60 {
+        touch(&mut host, vms[0], 50 * second..50 * (second + 1), Access::Write);
+        touch(&mut host, vms[1], 50 * second..50 * (second + 1), Access::Write);
+        seconds(&mut host, 1);
+        assert!(host.free_state() < Some(FreeState::Hard), "{second} s: {} free", host.free_pages());
+    }
+    let causes = causes(&host);
+    let asked = |cause| causes.iter().filter(|one| **one == cause).count();
+    // 60 x 100 pages; each answer frees up to 1.5 % of the machine, 180 pages, beyond what calls for the next.
+    assert!((3..35).contains(&asked(Cause::StillShort)), "{causes:?}");
+    assert!(swapped(&host) > 4000, "what was written is there, and everybody at their target");
+}
+
+/// Who rests at its target rests: as much is free as targets are to bring about, however long the state stays soft.
+#[test]
+fn a_host_that_stays_soft_asks_once_a_period() {
+    let mut host = Host::new(quiet(10_000)).unwrap();
+    let vm = power_on(&mut host, config("one", 9990, 0));
+    touch(&mut host, vm, 0..9700, Access::Write);
+    seconds(&mut host, 60);
+    assert_eq!((host.free_state(), host.free_pages()), (Some(FreeState::Soft), 600));
+    let before = causes(&host).len();
+    seconds(&mut host, 150);
+    assert_eq!(
+        (host.free_state(), &causes(&host)[before..]),
+        (Some(FreeState::Soft), &[Cause::Period; 10][..])
+    );
+}
+
+/// Nobody is ever above a target that is its max: to ask for others each second would help nobody.
+#[test]
+fn targets_that_promise_nothing_are_asked_for_once_a_period() {
+    let mut host = Host::new(quiet(10_000)).unwrap();
+    host.set_policy(Arc::new(Extreme::Max)).unwrap();
+    let vm = power_on(&mut host, config("one", 9990, 0));
+    touch(&mut host, vm, 0..9700, Access::Write);
+    seconds(&mut host, 20);
+    let before = causes(&host).len();
+    seconds(&mut host, 150);
+    assert_eq!((host.free_state(), host.free_pages()), (Some(FreeState::Soft), 300));
+    assert_eq!(causes(&host)[before..], [Cause::Period; 10]);
 }
 
 #[test]

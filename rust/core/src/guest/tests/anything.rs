@@ -23,6 +23,8 @@ enum Act {
     Same(Access),
     /// A driver of a device wants so many buffers.
     TakeBuffers(u32),
+    /// A process is through with so many pages of memory from there on.
+    End(u32, u32),
 }
 
 fn wish() -> impl Strategy<Value = Wish> {
@@ -50,18 +52,26 @@ fn driver_act() -> impl Strategy<Value = Act> {
     ]
 }
 
+fn end() -> impl Strategy<Value = Act> {
+    let from = prop_oneof![4 => 0u32..90, 1 => 99_990u32..100_020];
+    let pages = prop_oneof![4 => 0u32..40, 1 => Just(u32::MAX)];
+    (from, pages).prop_map(|(from, pages)| Act::End(from, pages))
+}
+
 fn act() -> impl Strategy<Value = Act> {
     let access = prop_oneof![Just(Access::Read), Just(Access::Write)];
     let meanwhile = prop_oneof![
         4 => driver_act(),
         2 => wish().prop_map(Act::Refer),
         2 => access.prop_map(Act::Same),
+        1 => end(),
     ];
     let done = prop_oneof![Just(Done::Before), Just(Done::After)];
     let long = (wish(), prop::collection::vec(meanwhile, 1..4), done);
     prop_oneof![
         60 => wish().prop_map(Act::Refer),
         3 => (0u32..6).prop_map(Act::TakeBuffers),
+        3 => end(),
         12 => driver_act(),
         5 => prop_oneof![Just(0), Just(SECOND_NS / 2), Just(u64::MAX)].prop_map(Act::Pass),
         15 => long.prop_map(|(wish, acts, done)| Act::Long(wish, acts, done)),
@@ -100,6 +110,7 @@ impl World {
             Act::Reset => self.reset(),
             Act::Pass(idle_ns) => _ = self.pass(idle_ns),
             Act::Long(wish, ref acts, done) => self.long(wish, acts, done),
+            Act::End(from, pages) => self.end(from..from.saturating_add(pages)),
             Act::TakeBuffers(most) => self.take_buffers(most.min(10 - self.kernel.buffers)),
             Act::Same(_) => unreachable!("only while a long one lasts"),
         }

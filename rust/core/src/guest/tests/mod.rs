@@ -2,7 +2,7 @@
 //! page is in one place.
 //!
 //! Here is that machine, and what is true of a kernel at any time; `anything` goes through whatever can happen, `cases` through
-//! what is known to.
+//! what is known to, `ends` through ends of processes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,6 +22,7 @@ use crate::types::{Access, Ppn};
 
 mod anything;
 mod cases;
+mod ends;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -209,6 +210,13 @@ impl World {
         }
         self.perform(&steps);
         self.kernel.settle();
+    }
+
+    /// A process is through with these pages of memory: they read zero from then on.
+    fn end(&mut self, pages: std::ops::Range<u32>) {
+        self.kernel.take_memory_back(pages.clone());
+        self.memory.retain(|page, _| !pages.contains(page));
+        assert!(self.kernel.memory.within(pages).is_empty());
     }
 
     fn says(&self) -> GuestMemory {
