@@ -9,7 +9,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -18,6 +18,7 @@ from typing import Any
 from esxcore._core import __version__
 from esxcore.errors import EngineError
 from esxcore.extras import needed
+from esxcore.interrupts import ctrl_c
 
 _ANSWER_S = 6.0
 _ITS_VERSION = "__import__('esxcore._core', fromlist=['_core']).__version__"
@@ -32,13 +33,15 @@ def is_dask(client: object) -> bool:
 
 
 def check_workers(client: Any) -> None:
-    """Refuses workers whose esxcore is not this one, by name.
+    """Refuses a client that is closed, and workers whose esxcore is not this one, by name.
 
     Raises
     ------
     EngineError
         One line for all of them.
     """
+    if client.status != "running":
+        raise EngineError(f"client: it is {client.status}; expected one that is connected")
     # Asked by what every Python has: workers without esxcore know no function of it.
     versions = client.run(eval, _ITS_VERSION, on_error="return")
     if not versions:
@@ -69,7 +72,12 @@ def dask_client(scheduler: str | None, processes: int | None) -> Iterator[Any]:
         If there is no scheduler at the address, within ten seconds.
     """
     distributed = needed("distributed", "engine 'dask'")
-    if scheduler is None:
+    with ctrl_c() as pressed:  # a cluster that is torn from its end complains long after
+        if scheduler is not None:
+            _ask_who_is_there(distributed, scheduler)
+            with distributed.Client(scheduler, timeout=_ANSWER_S) as client, _then(pressed.hold):
+                yield client
+            return
         with _without_ctrl_c():
             cluster = distributed.LocalCluster(
                 n_workers=processes,
@@ -77,12 +85,16 @@ def dask_client(scheduler: str | None, processes: int | None) -> Iterator[Any]:
                 dashboard_address=None,
                 silence_logs=logging.ERROR,  # workers that are lost or slow to end are no news
             )
-        with cluster, distributed.Client(cluster) as client:
+        with cluster, distributed.Client(cluster) as client, _then(pressed.hold):
             yield client
-        return
-    _ask_who_is_there(distributed, scheduler)
-    with distributed.Client(scheduler, timeout=_ANSWER_S) as client:
-        yield client
+
+
+@contextmanager
+def _then(do: Callable[[], None]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        do()
 
 
 @contextmanager

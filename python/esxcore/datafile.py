@@ -11,7 +11,6 @@ it; it knows nothing of theirs.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import io
 import itertools
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from esxcore.errors import DataError
+from esxcore.hints import did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,8 +51,15 @@ _UNREADABLE = (
 )
 
 
-def packaged(file_name: str) -> Path:
+def packaged(file_name: str, array: str | None = None) -> Path:
     """Path of a file that comes with the package.
+
+    Parameters
+    ----------
+    file_name : str
+        Its name.
+    array : str, optional
+        What an archive has in it that is any use; others are not proposed.
 
     Raises
     ------
@@ -62,16 +69,19 @@ def packaged(file_name: str) -> Path:
     path = _PACKAGED / file_name
     if not path.is_file():
         wanted, _, suffix = file_name.rpartition(".")
-        names = sorted(entry.stem for entry in _PACKAGED.glob(f"*.{suffix}"))
-        near = difflib.get_close_matches(wanted, names, 1)
-        hint = (
-            f"did you mean {_BUILTIN}{near[0]}?" if near else f"expected one of {', '.join(names)}"
-        )
+        entries = sorted(_PACKAGED.glob(f"*.{suffix}"))
+        names = [entry.stem for entry in entries if array is None or _has(entry, array)]
+        hint = did_you_mean(wanted, names, lambda name: f"{_BUILTIN}{name}")
         raise DataError(f"{_BUILTIN}{wanted}: no such data in the package; {hint}")
     return path
 
 
-def data_path(reference: str, folder: Path) -> Path:
+def _has(archive: Path, array: str) -> bool:
+    with zipfile.ZipFile(archive) as names:
+        return f"{array}.npy" in names.namelist()
+
+
+def data_path(reference: str, folder: Path, array: str | None = None) -> Path:
     """Path of the npz archive that a scenario refers to.
 
     Parameters
@@ -80,6 +90,8 @@ def data_path(reference: str, folder: Path) -> Path:
         ``"builtin:NAME"`` for packaged data, or the path of a file.
     folder : Path
         Where relative paths start.
+    array : str, optional
+        As in `packaged`.
 
     Raises
     ------
@@ -87,7 +99,7 @@ def data_path(reference: str, folder: Path) -> Path:
         If there is no packaged data of that name. Whether a file exists is seen when it is opened.
     """
     if reference.startswith(_BUILTIN):
-        return packaged(reference.removeprefix(_BUILTIN) + ".npz")
+        return packaged(reference.removeprefix(_BUILTIN) + ".npz", array)
     return folder / reference
 
 

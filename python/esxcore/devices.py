@@ -39,14 +39,16 @@ class Nic:
     ----------
     tx, rx : int or sequence of (time, int)
         Packets sent and received a second, or pairs of a time after power-on, such as ``"60s"``,
-        and the number from then on; at most 10 million.
+        and the number from then on; at most 10 million. A card without either transfers nothing
+        and only takes its buffers.
     tx_ring, rx_ring : int
         Buffers of each ring. 256 are the default of Linux's driver for gigabit cards of 2002.
     reuse : {"ring", "few", "zipf"}
         Which buffers are used: all of a ring in turn, so that a large ring has many cold ones; a
         few of them in turn; or any, by Zipf's law.
     few : int, optional
-        How many of each ring with ``"few"``; 16 if left out.
+        How many of each ring with ``"few"``, at most the smaller one; 16 if left out, or all of a
+        smaller ring.
     exponent : float, optional
         Of Zipf's law, 0 to 10; 1.2 if left out.
     dma : {"low", "all"}
@@ -80,7 +82,8 @@ class Disk:
 
     What the guest reads of files or its own swap device the disk then writes into the guest's page,
     and what it writes the disk reads there: transfers of pages as those of a network card. Without
-    it the processor moves the data, and nothing is copied for the disk's sake.
+    it the processor moves the data, and nothing is copied for the disk's sake. Where a disk reaches
+    all of the machine's memory nothing is copied either, but its transfers take processor time.
 
     Parameters
     ----------
@@ -104,16 +107,24 @@ def nic_settings(nic: object) -> dict[str, Any] | None:
                 f"nic {key}: {getattr(nic, key)!r} with reuse {reuse!r};"
                 f" expected none, or reuse {goes_with!r}"
             )
+    tx_ring = in_range(nic.tx_ring, "nic tx_ring", 1, 2**32 - 1)
+    rx_ring = in_range(nic.rx_ring, "nic rx_ring", 1, 2**32 - 1)
+    few = in_range(_FEW if nic.few is None else nic.few, "nic few", 1, 2**32 - 1)
+    if nic.few is not None and few > min(tx_ring, rx_ring):
+        raise ConfigError(
+            f"nic few: {few}; expected at most {min(tx_ring, rx_ring)},"
+            " the buffers of the smaller ring"
+        )
     exponent = _EXPONENT if nic.exponent is None else real_number(nic.exponent, "nic exponent")
     if not 0 <= exponent <= MAX_EXPONENT:  # nor is NaN
         raise ConfigError(f"nic exponent: {nic.exponent!r}; expected 0 to {MAX_EXPONENT:g}")
     return {
         "tx": _rates(nic.tx, "nic tx"),
         "rx": _rates(nic.rx, "nic rx"),
-        "tx_ring": in_range(nic.tx_ring, "nic tx_ring", 1, 2**32 - 1),
-        "rx_ring": in_range(nic.rx_ring, "nic rx_ring", 1, 2**32 - 1),
+        "tx_ring": tx_ring,
+        "rx_ring": rx_ring,
         "reuse": reuse,
-        "few": in_range(_FEW if nic.few is None else nic.few, "nic few", 1, 2**32 - 1),
+        "few": few,
         "exponent": exponent,
         "dma": choice(nic.dma, "nic dma", _REACHES),
     }

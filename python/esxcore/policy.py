@@ -15,7 +15,6 @@ Neighbours: `esxcore.squeezed` is one written in Python; hosts ask them in `Host
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -29,6 +28,7 @@ from esxcore import _core
 from esxcore.arguments import column, in_range, real_number
 from esxcore.errors import ArgumentTypeError, ConfigError, PolicyError
 from esxcore.extras import loaded, named, plug_ins
+from esxcore.hints import did_you_mean
 from esxcore.squeezed import Squeezed
 from esxcore.view import HostView
 
@@ -241,8 +241,7 @@ def resolve_policy(policy: object, what: str = "policy", **settings: Any) -> Pol
             raise ConfigError(f"{what}: {policy!r}: {error}") from error
         if make is None:
             known = policy_names()
-            near = difflib.get_close_matches(policy, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {_list(known)}"
+            hint = did_you_mean(policy, known, otherwise=f"expected one of {_list(known)}")
             raise ConfigError(f"{what}: no policy is named {policy!r}; {hint}")
         taken = inspect.signature(make).parameters
         for name in settings:

@@ -9,7 +9,6 @@ are.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from esxcore.hints import LIKE_FOR_KEYS, did_you_mean, in_quotes
 
 RULE = "scenario_rule"
 """Error type of rules between fields: their message is the whole truth and goes out as it is."""
@@ -85,7 +86,8 @@ def _worded(model: type[BaseModel], data: Mapping[str, Any], problem: ErrorDetai
     *_, inner = _models_along(model, problem["loc"])
     key = str(problem["loc"][-1]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {place}; {_nearest(key, inner)}"
+        hint = did_you_mean(key, inner.model_fields, in_quotes, like=LIKE_FOR_KEYS)
+        return f"unknown key {place}; {hint}"
     expected = _expected(model, problem["loc"])
     if problem["type"] == "missing":
         return f"{place} is missing; expected {expected}"
@@ -98,12 +100,6 @@ def _expected(model: type[BaseModel], loc: tuple[int | str, ...]) -> str | None:
     for holder, part in zip(_models_along(model, loc), _names(loc), strict=False):
         expected = holder.model_fields[part].description
     return expected
-
-
-def _nearest(key: str, model: type[BaseModel]) -> str:
-    known = list(model.model_fields)
-    near = difflib.get_close_matches(key, known, 1, 0.5)
-    return f'did you mean "{near[0]}"?' if near else f"expected one of {', '.join(known)}"
 
 
 def _place(loc: tuple[int | str, ...], data: Mapping[str, Any]) -> str:

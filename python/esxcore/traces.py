@@ -30,6 +30,8 @@ Replacement: TypeAlias = Literal["lru", "clock", "two-list"]
 TraceFormat: TypeAlias = Literal["npz", "oracleGeneral", "csv"]
 """How a trace file is written: see `PageTrace.load`."""
 
+TRACED = "page"
+"""The array without which an archive is no trace of page references."""
 _NPZ = "npz"
 _FORMATS = (_NPZ, *_core.trace_formats())
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -292,7 +294,7 @@ def _found(path: str | os.PathLike[str], format: str | None) -> Path:
         raise ArgumentTypeError(f"path: {type(path).__name__}; expected the path of a trace")
     if format is not None:
         choice(format, "format", _FORMATS)
-    return data_path(os.fsdecode(path), Path())
+    return data_path(os.fsdecode(path), Path(), TRACED)
 
 
 def _is_archive(path: Path) -> bool:

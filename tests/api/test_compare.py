@@ -120,7 +120,7 @@ def test_progress_is_told_after_each_run() -> None:
 def test_the_scenario_may_grow_afterwards() -> None:
     growing = lab()
     runs = compare(growing, ["static"], seeds=1)
-    growing.vm("late", max="4MiB")
+    growing.vm("late", max="4MiB", overhead="1MiB")
     assert runs.scenario == lab()
     assert runs["static"].recording().vm_names == ("calm", "busy")
 

@@ -13,6 +13,7 @@ import pytest
 
 import esxcore
 from esxcore import ArgumentTypeError, ConfigError, PolicyError, Scenario, compare
+from esxcore.comparing.grading import grade
 
 
 def lab(**keys: Any) -> Scenario:
@@ -42,7 +43,7 @@ class Fails:
 @pytest.mark.parametrize(
     ("policies", "message"),
     [
-        (["static", "esx2003"], 'did you mean "esx2002"'),
+        (["static", "esx2003"], '^policies: policy.name is "esx2003"; did you mean "esx2002"'),
         ([{"name": "esx2002", "tax": 1}], "tax"),
         ([Floats], r"Floats\(\)"),
         ([42], "42"),
@@ -101,7 +102,7 @@ def test_wrong_answers_are_named_and_say_what_makes_right_ones(policy: Any, mess
 
 def test_what_a_policy_raises_comes_out_whole() -> None:
     with pytest.raises(ZeroDivisionError, match="of its own") as raised:
-        compare(lab(), ["static", Fails()], seeds=2)
+        compare(lab(), ["static", Fails()], seeds=2, jobs=1)
     assert "in the comparison: policy Fails, seed 0" in raised.value.__notes__
 
 
@@ -151,3 +152,8 @@ def test_ctrl_c_stops_all_threads_soon() -> None:
         told, _ = process.communicate(timeout=60)
         assert told == "interrupted\n"
         assert time.monotonic() - sent < 30
+
+
+def test_a_grade_names_the_policy_and_no_file_of_the_package() -> None:
+    with pytest.raises(ConfigError, match=r'^policy: policy.name is "nosuch"; expected esx2002'):
+        grade("nosuch")

@@ -233,7 +233,7 @@ def test_a_study_is_resumed_when_the_driver_was_killed(tmp_path: Path, engine: l
             wait_for_rows(ledger, done + more, process)
             os.kill(process.pid, signal.SIGKILL)
             process.wait(60)
-            killpg(process.pid)
+            no_one_is_left(process.pid)
             process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert done + more <= rows_in(ledger) < RUNS
@@ -244,10 +244,14 @@ def test_a_study_is_resumed_when_the_driver_was_killed(tmp_path: Path, engine: l
     same_rows(of_ledger(path, out), undisturbed)
 
 
-def killpg(group: int) -> None:
-    """Ends the workers of a driver that is gone, as they may wait for it for a while."""
-    time.sleep(0.2)
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def no_one_is_left(group: int) -> None:
+    """Workers of a driver that is gone end by themselves."""
+    begin = time.monotonic()
+    while time.monotonic() - begin < 20:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(group, signal.SIGKILL)
+    raise AssertionError("workers live on without their driver")

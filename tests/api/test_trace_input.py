@@ -235,6 +235,11 @@ CALLS: dict[str, tuple[type[Exception], str, Callable[[], object]]] = {
         "builtin:trace_srt: no such data in the package; did you mean builtin:trace_sort?",
         lambda: esxcore.PageTrace.load("builtin:trace_srt"),
     ),
+    "no such builtin": (
+        esxcore.DataError,
+        "builtin:fleet_a2: no such data in the package; expected one of trace_sort",
+        lambda: esxcore.replay("builtin:fleet_a2"),
+    ),
 }
 
 

@@ -122,6 +122,8 @@ def test_pictures_and_tables_are_saved(folder: Path) -> None:
         (["lab.toml", "--grade"], "takes no SCENARIO.toml"),
         (["--grade", "--picture", "c.png"], "takes no --picture"),
         (["--grade", "--policy", "esx2003"], 'did you mean "esx2002"'),
+        (["--grade", "--policy", "esx2003"], 'error: --policy esx2003: policy.name is "esx2003"'),
+        (["lab.toml", "--policy", "equal", "--policy", "x:Y"], "error: --policy x:Y: policy.name"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -181,7 +181,7 @@ FAILURES = {
     "not admitted": (
         'min = "16MiB"\noverhead = "1MiB"\nworkload = { activity = "builtin:active_phases",'
         ' offset = "30s", repeat = true }\nstop',
-        'min = "80MiB"\nstart = "5s"\nstop',
+        'min = "80MiB"\noverhead = "1MiB"\nstart = "5s"\nstop',
         'vms[1].min is "80MiB"; expected what the host can promise at 5s (VM "gone" wants',
     ),
     "unknown key": ("[policy]", "[policy]\ntax = 1", 'unknown key policy.tax of policy "esx2002"'),

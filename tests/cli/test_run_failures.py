@@ -170,13 +170,16 @@ def interrupted(simulation, seconds):
     return advance(simulation, seconds)
 
 Simulation.advance = interrupted
+# more
 main(sys.argv[1:], prog_name="esxcore")
 """
 
 
-def interrupted_run(at: int) -> subprocess.CompletedProcess[str]:
+def interrupted_run(at: int, more: str = "") -> subprocess.CompletedProcess[str]:
+    """A run that gets Ctrl-C at a second of virtual time."""
+    script = INTERRUPTED.replace("== 3", f"== {at}").replace("# more", more)
     return subprocess.run(
-        [sys.executable, "-c", INTERRUPTED.replace("== 3", f"== {at}"), "run", "../in/twins.toml"],
+        [sys.executable, "-c", script, "run", "../in/twins.toml"],
         capture_output=True,
         text=True,
         check=False,
@@ -189,6 +192,39 @@ def test_ctrl_c_ends_with_one_line_and_saves_what_there_is(folder: Path) -> None
     assert re.fullmatch(r"esxcore: interrupted after 3 s of \d+ s, which are saved\n", done.stderr)
     saved = esxcore.Recording.load(folder / "esxcore-run/recording.npz")
     assert saved.time_s.tolist() == [0, 1, 2, 3]
+    assert "recording.npz" in done.stdout
+
+
+AGAIN = """
+fsync = os.fsync
+
+def impatient(descriptor):
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+    return fsync(descriptor)
+
+os.fsync = impatient
+"""
+SAVING = "esxcore: saving what was recorded; Ctrl-C is answered when that is done"
+
+
+@pytest.mark.parametrize(
+    ("at", "samples", "said"),
+    [
+        (3, 4, r"esxcore: interrupted after 3 s of \d+ s, which are saved"),
+        (-1, 7, "esxcore: interrupted; the whole run is saved"),
+    ],
+    ids=["twice", "only then"],
+)
+def test_ctrl_c_while_saving_is_answered_when_that_is_done(
+    folder: Path, at: int, samples: int, said: str
+) -> None:
+    done = interrupted_run(at, AGAIN)
+    assert done.returncode == 130
+    assert re.fullmatch(f"{re.escape(SAVING)}\n{said}\n", done.stderr)
+    saved = esxcore.Recording.load(folder / "esxcore-run/recording.npz")
+    assert len(saved.time_s) == samples
+    assert (folder / "esxcore-run/sharing.png").exists()
     assert "recording.npz" in done.stdout
 
 

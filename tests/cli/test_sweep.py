@@ -189,10 +189,17 @@ def test_bad_options_are_one_line(folder: Path, refused: Callable[..., str]) -> 
 
 
 @pytest.mark.parametrize(
-    "engine", [["--jobs", "1"], ["--jobs", "2"], ["--jobs", "2", "--engine", "dask"]]
+    ("engine", "times"),
+    [
+        (["--jobs", "1"], 1),
+        (["--jobs", "2"], 1),
+        (["--jobs", "2"], 3),
+        (["--jobs", "2", "--engine", "dask"], 1),
+        (["--jobs", "2", "--engine", "dask"], 3),
+    ],
 )
-def test_ctrl_c_keeps_what_is_done(folder: Path, engine: list[str]) -> None:
-    """Sent to the whole group, workers and all, as a terminal does."""
+def test_ctrl_c_keeps_what_is_done(folder: Path, engine: list[str], times: int) -> None:
+    """Sent to the whole group, workers and all, as a terminal does; once or impatiently."""
     path = folder / "esxcore-sweep" / "sweep.sqlite"
     command = [sys.executable, "-m", "esxcore", "sweep", "slow.toml", *engine]
     with subprocess.Popen(
@@ -203,7 +210,9 @@ def test_ctrl_c_keeps_what_is_done(folder: Path, engine: list[str]) -> None:
         start_new_session=True,
     ) as process:
         sweeps.wait_for_rows(path, 2, process)
-        os.killpg(process.pid, signal.SIGINT)
+        for _ in range(times):
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.1 if times > 1 else 0)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert len(err.splitlines()) == 2, err

@@ -106,6 +106,10 @@ def test_packaged_data_is_found_by_name() -> None:
         data_path("builtin:fleet_b", Path())
     with pytest.raises(DataError, match="expected one of active_phases, fleet_a"):
         data_path("builtin:zzz", Path())
+    # Only what is of any use is proposed.
+    for array, useful in (("page", "trace_sort"), ("id", "fleet_a"), ("read", "active_phases")):
+        with pytest.raises(DataError, match=f"; expected one of {useful}$"):
+            data_path("builtin:zzz", Path(), array)
 
 
 def test_other_data_is_found_from_the_folder(tmp_path: Path) -> None:

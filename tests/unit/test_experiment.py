@@ -377,3 +377,18 @@ def test_ctrl_c_keeps_what_was_recorded(folder: Path) -> None:
     kept = caught.value.recording
     assert kept.time_s.tolist() == [0, 1, 2, 3]
     assert kept.host["zero_fills"].tolist() == whole.host["zero_fills"][:4].tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"workloads": 5}, "workloads: 5; expected a mapping of names of VMs to workloads"),
+        ({"progress": 5}, "progress: 5; expected a function of two numbers"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_named(arguments: dict[str, Any], said: str) -> None:
+    scenario = Scenario.builtin()
+    with pytest.raises(ArgumentTypeError, match=said):
+        run(scenario, **arguments)
+    with pytest.raises(ArgumentTypeError, match="scenario: 5; expected a Scenario"):
+        run(5, **arguments)  # type: ignore[arg-type]

@@ -343,14 +343,17 @@ REFUSALS = [
         {"reclaim": {"thresholds": [1 - 1e-12, 0.5, 0.4, 0.3], "state_margin": 1e-9}},
         "my.toml: reclaim.state_margin is 0.000000001; expected so little",
     ),
-    ({"vms": [vm("a", min="64MiB")]}, 'my.toml: vms[0] (VM "a"): min is 16384 pages; expected at'),
+    (
+        {"vms": [vm("a", min="64MiB")]},
+        'my.toml: vms[0] (VM "a"): min is "64MiB"; expected at most its max, "32MiB"',
+    ),
     (
         {"events": [{"at": "2s", "vm": "left", "min": "32MiB"}]},
         'my.toml: events[0] (VM "left") at 2s: VM "left" wants',
     ),
     (
         {"events": [{"at": "2s", "vm": "left", "max": "64MiB"}]},
-        'my.toml: events[0] (VM "left") at 2s: max is 16384 pages; expected at most 8192 pages',
+        'my.toml: events[0].max is "64MiB"; expected at most "32MiB", the size of VM "left" since',
     ),
 ]
 

@@ -200,12 +200,13 @@ def test_the_core_has_no_binding_clock_or_thread(project_root: Path) -> None:
 # -- the Python side -------------------------------------------------------------------------------
 
 STOREYS = {
-    "_core": 0, "errors": 1, "reports": 1, "findings": 1, "guest": 1, "config": 2, "datafile": 2,
-    "costs": 2, "extras": 2, "scenario_text": 2, "arguments": 3, "clusters": 3, "tables": 3,
-    "decisions": 3, "vm": 4, "view": 4, "squeezed": 4, "contents": 4, "recording": 4, "sampling": 4,
-    "traces": 4, "devices": 4, "policy": 5, "images": 5, "workload": 5, "host": 6, "scenario": 6,
-    "counting": 6, "simulation": 7, "fleet": 7, "experiment": 8, "plot": 9, "report": 9,
-    "comparing": 10, "study": 11, "paper": 11, "cli": 12, "__main__": 13, "__init__": 14,
+    "_core": 0, "errors": 1, "hints": 1, "interrupts": 1, "reports": 1, "findings": 1, "guest": 1,
+    "config": 2, "datafile": 2, "costs": 2, "extras": 2, "scenario_text": 2, "arguments": 3,
+    "clusters": 3, "tables": 3, "decisions": 3, "vm": 4, "view": 4, "squeezed": 4, "contents": 4,
+    "recording": 4, "sampling": 4, "traces": 4, "devices": 4, "policy": 5, "images": 5,
+    "workload": 5, "host": 6, "scenario": 6, "counting": 6, "simulation": 7, "fleet": 7,
+    "experiment": 8, "plot": 9, "report": 9, "comparing": 10, "study": 11, "paper": 11, "cli": 12,
+    "__main__": 13, "__init__": 14,
 }  # fmt: skip
 # Rooms that only these name, and what they may draw.
 DRAWING = ("comparing", "study", "paper", "cli", "__init__")

@@ -259,6 +259,10 @@ def test_a_file_that_changes_is_read_again(loadfile: Path) -> None:
         (("zipf", (("memry", 5),)), r"^zipf: unknown parameter 'memry'; did you mean 'memory'\?$"),
         (("zipf", (("memory", 5),), "x"), r"^zipf: processes: 'x' is str; expected a whole number"),
         (("zipf", (("memory", 5),), 0), r"^zipf: processes: 0; expected 1 to 65536$"),
+        (
+            ("zipf", (("memory", {1}),)),
+            r"^zipf: memory \{1\}; expected plain values, as Program.of",
+        ),
         (("replay", (("trace", 5),)), r"^trace: 5; expected a PageTrace, or the path of one$"),
     ],
 )

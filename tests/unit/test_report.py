@@ -125,6 +125,36 @@ def test_throughput_is_the_difference_of_operations_by_time() -> None:
     assert "faults zero 1,234" in words_of(page)
 
 
+def with_devices() -> Recording:
+    """The recording with a card in "db", which is there for the last minute, and none in "web"."""
+    counts = {"io_pages": 599_940, "io_copies": 540, "packets": 599_940, "dropped_packets": 60}
+    names = ("io_remaps", "hot_pages", "device_s")
+    columns = {
+        name: np.array([[0, -1], [0, 0], [0, last]])
+        for name, last in (counts | dict.fromkeys(names, 0)).items()
+    }
+    return divided_recording(vms=dict(divided_recording().vms) | columns)
+
+
+def test_devices_have_a_scale_on_which_few_copies_show_beside_many_transfers() -> None:
+    page = text_of(with_devices())
+    web, db = (traces(figures_of(page)[f"vm-{vm}"]) for vm in (0, 1))
+    assert not {"transfers", "copied", "moved", "dropped"} & set(web)
+    assert {"transfers", "copied", "dropped"} <= set(db)
+    assert "moved" not in db  # which none was
+    assert numbers(db["transfers"]["y"])[2] == pytest.approx(4)  # of 9,999 a second
+    assert numbers(db["copied"]["y"])[2] == 1
+    assert numbers(db["copied"]["customdata"])[2] == 9
+    layout = figures_of(page)["vm-1"]["layout"]
+    axis = layout[f"yaxis{db['transfers']['yaxis'].removeprefix('y')}"]
+    assert axis["ticktext"] == ["0", "100", "10,000"]
+    assert axis["tickvals"][0] == 0
+    said = words_of(page)
+    assert "Pages of I/O 599,940 540 copied, 0 pages moved, 60 packets dropped" in said
+    assert "copied for I/O 540" in said
+    assert "dropped" not in words_of(text_of(with_work()))
+
+
 def test_without_operations_there_is_no_throughput() -> None:
     web = traces(figures_of(text_of(divided_recording()))["vm-0"])
     assert not {"ops", "some", "full"} & set(web)

@@ -318,7 +318,7 @@ def test_scenarios_are_values() -> None:
     for other in (copy.deepcopy(lab), pickle.loads(pickle.dumps(lab)), copy.copy(lab)):
         assert other == lab
         other.vm("new", max="64MiB")
-        other.event("5s", vm="new", shares=1)
+        other.event("2s", vm="new", shares=1)
         assert (other != lab, lab.vm_names()) == (True, ("idle", "busy", "own"))
         assert esx.run(other.changed({"run.duration": "2s"})).vm_names[-1] == "new"
     assert lab != small()
@@ -475,7 +475,7 @@ def test_an_object_takes_no_parameters_later_on() -> None:
 def test_devices_may_be_objects() -> None:
     lab = esx.Scenario(memory="64MiB", duration="5s", low_memory="16MiB")
     nic = esx.Nic(tx=[("0s", 10), ("2s", 20)], reuse="few", few=4)
-    lab.vm("web", max="32MiB", nic=nic, disk=esx.Disk("all"))
+    lab.vm("web", max="32MiB", guest="linux", nic=nic, disk=esx.Disk("all"))
     (vm,) = esx.Scenario.from_mapping(tomllib.loads(lab.to_toml())).vms
     assert vm == lab.vms[0]
     assert vm.nic is not None

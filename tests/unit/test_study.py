@@ -18,6 +18,7 @@ import pytest
 import esxcore
 import sweeps
 from esxcore import Scenario, SweepInterrupted, SweepResult, sweep
+from esxcore.clusters import check_workers
 from esxcore.errors import (
     ArgumentTypeError,
     ConfigError,
@@ -212,6 +213,26 @@ BAD: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
         r"10,001 runs: 10,001 of reclaim.swap_out_rate x 1 policy x 1 seed; .*limit=None .--yes",
         {"grid": {"reclaim.swap_out_rate": range(1, 10_002)}},
     ),
+    "no mapping": (
+        ArgumentTypeError,
+        r'grid: \["a"\]; expected a mapping of fields to lists of values',
+        {"grid": ["a"]},
+    ),
+    "explodes before it is made": (
+        ConfigError,
+        f"{10**30:,} runs: .* limit of 10,000",
+        {"grid": {"policy.tax_rate": range(0, 3 * 10**30, 3)}},
+    ),
+    "explodes and is confirmed": (
+        ConfigError,
+        "10,000,001 runs: .*; expected at most 10,000,000",
+        {"grid": {"policy.tax_rate": range(10_000_001)}, "limit": None},
+    ),
+    "many seeds": (
+        ConfigError,
+        "9,000,000,000 seeds; that is above",
+        {"seeds": range(9_000_000_000)},
+    ),
     "limit": (ConfigError, "4 runs: .* limit of 3", {"grid": GRID, "limit": 3}),
 }
 
@@ -234,6 +255,30 @@ def test_bad_input_is_one_line_before_anything_runs(
 def test_a_scenario_is_needed() -> None:
     with pytest.raises(ArgumentTypeError, match="scenario: dict; expected a Scenario"):
         sweep({}, {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("column", "advice"),
+    [
+        ("ops_per_", "did you mean 'ops_per_s'"),
+        ("zz", "expected one of policy.tax_rate, policy, seed"),
+    ],
+)
+def test_a_column_that_is_not_there_is_told_the_nearest(
+    small: SweepResult, column: str, advice: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"column: '{column}'; {advice}"):
+        small[column]
+    with pytest.raises(ConfigError, match=f"column: '{column}'"):
+        small.table()[column]
+
+
+def test_a_closed_client_is_refused() -> None:
+    class Closed:
+        status = "closed"
+
+    with pytest.raises(EngineError, match="client: it is closed; expected one that is connected"):
+        check_workers(Closed())
 
 
 def test_a_confirmed_study_has_no_limit() -> None:

@@ -1,8 +1,9 @@
 """The ``esxcore`` command: a group that imports its sub-commands when they are asked for.
 
 What goes wrong comes out as one line ``esxcore: error: ...`` and exit code 2; Ctrl-C as one line
-and 130. All of it is decided here, so a sub-command just raises; `esxcore.__main__` catches what
-comes before this module is there. Only click is imported at this level: ``--help`` must be quick.
+and 130; a reader that has left, such as ``head``, as 141 and no line. All of it is decided here, so
+a sub-command just raises; `esxcore.__main__` catches what comes before this module is there. Only
+click is imported at this level: ``--help`` must be quick.
 
 Neighbours: `esxcore.cli.run` and the like, one module a sub-command, each with a click command
 named ``command``.
@@ -25,6 +26,7 @@ COMMANDS = ("run", "compare", "sweep", "census", "paper", "init", "schema")
 
 _BAD_INPUT = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_UNREAD = 141  # 128 + SIGPIPE
 
 
 class LazyGroup(click.Group):
@@ -66,19 +68,25 @@ class LazyGroup(click.Group):
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Reads the command line; Ctrl-C is caught before click prints a blank line for it."""
-        with _one_line_for_ctrl_c():
+        with _ended_from_outside():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the sub-command; Ctrl-C is caught here as well."""
-        with _one_line_for_ctrl_c():
+        with _ended_from_outside():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _one_line_for_ctrl_c() -> Iterator[None]:
+def _ended_from_outside() -> Iterator[None]:
+    """Ends after Ctrl-C with one line, and in silence where nobody reads any more."""
     try:
         yield
+    except BrokenPipeError as error:
+        if error.filename is not None:  # a file of the user's
+            raise
+        _give_up_stdout()
+        raise click.exceptions.Exit(_UNREAD) from None
     except KeyboardInterrupt:
         click.echo("esxcore: interrupted", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
@@ -149,6 +157,14 @@ def main(ctx: click.Context) -> None:
     Virtual machines live through real page contents and real activity in virtual time; the host
     shares their equal pages copy-on-write. The same scenario and seed give the same recording on
     any machine.
+
+    \b
+    Exit codes:
+      0    all went well
+      1    'esxcore paper' only: a mechanism did not emerge
+      2    something was wrong with what was given, in one line
+      130  Ctrl-C
+      141  whoever read the output has left, such as 'head'
     """  # noqa: D301 - \b is how click is told not to wrap a block
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

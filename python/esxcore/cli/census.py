@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import os
 import resource
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from esxcore.cli.options import PATH, check_targets
+from esxcore.cli.options import PATH, check_targets, draw_without_windows, json_option
+from esxcore.cli.progress import Show, shown
 from esxcore.cli.savings import print_report
 
 if TYPE_CHECKING:
-    from esxcore.counting import Census, Progress
+    from esxcore.counting import Census
 
 _LONGEST_KEY = 2**20
 
@@ -36,9 +36,7 @@ _LONGEST_KEY = 2**20
     metavar="PID",
     help="A running process, after the sources; of a QEMU its guest memory. May be repeated.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object instead of the tables."
-)
+@json_option
 @click.option(
     "--salt",
     default="none",
@@ -140,7 +138,7 @@ def command(  # noqa: PLR0913  (the options of the command)
         _refuse_with_dask(pids=pids, export=export, verify=verify == "hash128")
         found = counted_by_dask(sources, scheduler, threads, groups, format)
     else:
-        with _progress_bar() as progress:
+        with shown("bytes", "bar", "speed", "left", total=None) as show:
             found = census(
                 sources,
                 pids=pids,
@@ -149,7 +147,7 @@ def command(  # noqa: PLR0913  (the options of the command)
                 format=format,
                 threads=threads,
                 seed=seed,
-                progress=progress,
+                progress=show and _in_bytes(show),
             )
     files = _files(found, export, secret, picture)
     paths = {kind: str(path) for kind, (path, _) in files.items()}
@@ -205,30 +203,11 @@ def _secret(key: str | None) -> bytes | None:
     return secret.strip()
 
 
-@contextmanager
-def _progress_bar() -> Iterator[Progress | None]:
-    """Pages done, throughput and time left on stderr, or None where nobody is watching."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+def _in_bytes(show: Show) -> Callable[[int, int], None]:
+    """Pages done, told in bytes: rich knows units and speeds of those."""
+    from esxcore.config import PAGE_SIZE
 
-    columns = (
-        DownloadColumn(binary_units=True),
-        BarColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("census", total=None)
-        yield lambda done, total: bar.update(task, completed=done * 4096, total=total * 4096)
+    return lambda done, total: show(done * PAGE_SIZE, total * PAGE_SIZE)
 
 
 def _files(
@@ -239,7 +218,7 @@ def _files(
     if export is not None:
         files["export"] = (export, found.trace_bytes(secret))
     if picture is not None:
-        os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
+        draw_without_windows()
         from esxcore.plot import draw_census, png_bytes
 
         files["picture"] = (picture, png_bytes(draw_census(found)))

@@ -11,8 +11,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,18 +21,24 @@ from esxcore.cli.options import (
     PATH,
     check_folder,
     check_targets,
-    own_prints_on_stderr,
+    draw_without_windows,
+    jobs_option,
+    json_option,
+    out_option,
+    own_failures_in_one_line,
+    tables_option,
     visible,
 )
+from esxcore.cli.progress import Show, counted
 
 if TYPE_CHECKING:
     from esxcore.comparing import Comparison
     from esxcore.comparing.grading import Grade
     from esxcore.comparing.statistics import Estimate
+    from esxcore.scenario import Scenario
 
 _USUAL = ("static", "esx2002", "proxmox")
 _Found = TypeVar("_Found")
-Progress = Callable[[int, int], None]
 
 
 @click.command("compare", short_help="Rank policies on a scenario, or grade one.")
@@ -54,32 +59,18 @@ Progress = Callable[[int, int], None]
     metavar="N",
     help="Runs of each policy, all with the same seeds: the scenario's, the next one, and so on.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(1, 1024),
-    metavar="N",
-    help="Runs at a time; as many as there are processors if left out.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+@jobs_option("Runs at a time", most=1024)
+@json_option
 @click.option(
     "--picture",
     type=PATH,
     metavar="FILE",
     help="Also draw the comparison: a .png, .svg or .pdf.",
 )
-@click.option(
-    "--tables",
-    type=click.Choice(["csv", "arrow", "parquet"]),
-    help="Also save tables: comparison (a row for each run) and summary (means and intervals).",
+@tables_option(
+    "Also save tables: comparison (a row for each run) and summary (means and intervals)."
 )
-@click.option(
-    "--out",
-    type=PATH,
-    default=Path("esxcore-compare"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the tables.",
-)
+@out_option("esxcore-compare", "the tables")
 @click.option(
     "--grade",
     "graded",
@@ -122,7 +113,7 @@ def command(  # noqa: PLR0913 - the options of the command
       esxcore compare lab.toml --json | python -m json.tool
       esxcore compare --grade --policy my:ByActivity
     """  # noqa: D301 - \b is how click is told not to wrap a block
-    os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
+    draw_without_windows()
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as for ``python -m``: modules where the user is
     if graded:
@@ -139,6 +130,7 @@ def command(  # noqa: PLR0913 - the options of the command
     from esxcore.scenario import Scenario
 
     loaded = Scenario.from_toml(scenario)
+    _check_policies(loaded, policies)
     runs = _watched(
         lambda progress: compare(
             loaded, policies or _USUAL, seeds=seeds, jobs=jobs, progress=progress
@@ -180,37 +172,18 @@ def _check_files(picture: Path | None, tables: str | None, out: Path) -> None:
         writer(tables)
 
 
-def _watched(work: Callable[[Progress | None], _Found]) -> _Found:
+def _check_policies(scenario: Scenario, policies: tuple[str, ...]) -> None:
+    """Refuses what is no policy, by the option that names it."""
+    from esxcore.comparing.contenders import contenders
+
+    for policy in policies:
+        contenders(scenario, [policy], f"--policy {policy}")
+
+
+def _watched(work: Callable[[Show | None], _Found]) -> _Found:
     """Does the work under a progress bar; what a policy of the user's raises becomes one line."""
-    from esxcore.experiment import policy_failure
-
-    try:
-        with _progress_bar() as progress, own_prints_on_stderr():
-            return work(progress)
-    except (Exception, SystemExit) as error:
-        failure = policy_failure(error)
-        if failure is None:
-            raise
-        raise click.ClickException(failure) from error
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress | None]:
-    """A progress bar on stderr while the block runs, or None where nobody is watching."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.completed:.0f} of {task.total:.0f} runs"),
-        BarColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("compare", total=1)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with counted("runs") as show, own_failures_in_one_line():
+        return work(show)
 
 
 def _save(runs: Comparison, picture: Path | None, tables: str | None, out: Path) -> dict[str, Path]:
@@ -269,6 +242,9 @@ def _known(value: float) -> float | None:
 
 
 def _print_grades(policies: tuple[str, ...], jobs: int | None, as_json: bool) -> None:
+    from esxcore.scenario import Scenario
+
+    _check_policies(Scenario.builtin("classroom_grows"), policies)
     grades = [_watched(functools.partial(_graded, policy, jobs)) for policy in policies]
     if as_json:
         click.echo(json.dumps({"grades": [each.to_dict() for each in grades]}))
@@ -276,7 +252,7 @@ def _print_grades(policies: tuple[str, ...], jobs: int | None, as_json: bool) ->
     click.echo("\n\n".join(map(str, grades)))
 
 
-def _graded(policy: str, jobs: int | None, progress: Progress | None) -> Grade:
+def _graded(policy: str, jobs: int | None, progress: Show | None) -> Grade:
     from esxcore.comparing.grading import grade
 
     return grade(policy, jobs=jobs, progress=progress)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from esxcore.cli.progress import counted
+
 if TYPE_CHECKING:
     from esxcore.counting import Census
-    from esxcore.fleet import Progress
 
 
 def counted_by_dask(
@@ -26,21 +25,5 @@ def counted_by_dask(
     from esxcore.fleet import fleet_census
 
     logging.getLogger("distributed").setLevel(logging.ERROR)  # what goes wrong is told in one line
-    with dask_client(scheduler, processes) as client, _progress_bar() as progress:
+    with dask_client(scheduler, processes) as client, counted("images") as progress:
         return fleet_census(sources, client, salt=salt, format=format, progress=progress)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress | None]:
-    """Images done on stderr, or None where nobody is watching."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    text = TextColumn("{task.completed:.0f} of {task.total:.0f} images")
-    columns = (text, BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("census", total=1)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,18 +1,19 @@
-"""What sub-commands have in common: paths as options, folders checked before the work, tables."""
+"""What sub-commands have in common: options, folders checked before the work, tables."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 _PAGES_PER_MIB = 256
 _WIDEST_TABLE = 1000
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 class _PathType(click.Path):
@@ -26,6 +27,49 @@ class _PathType(click.Path):
 
 
 PATH = _PathType(readable=False, path_type=Path)  # whoever opens it says better what is wrong
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of tables."
+)
+"""Results for programs."""
+
+
+def out_option(default: str, what: str) -> Callable[[_Command], _Command]:
+    """The folder that a command writes to, and what it writes there."""
+    return click.option(
+        "--out",
+        type=PATH,
+        default=Path(default),
+        show_default=True,
+        metavar="DIR",
+        help=f"Folder for {what}.",
+    )
+
+
+def tables_option(help: str, default: str | None = None) -> Callable[[_Command], _Command]:
+    """Which kind of file tables are saved in, if they are."""
+    return click.option(
+        "--tables",
+        type=click.Choice(["csv", "arrow", "parquet"]),
+        default=default,
+        show_default=default is not None,
+        help=help,
+    )
+
+
+def jobs_option(what: str, most: int | None = None) -> Callable[[_Command], _Command]:
+    """How much is done at a time."""
+    return click.option(
+        "--jobs",
+        type=click.IntRange(1, most),
+        metavar="N",
+        help=f"{what}; as many as there are processors if not given.",
+    )
+
+
+def draw_without_windows() -> None:
+    """To be said before anything is drawn: matplotlib fails on backends that are not there."""
+    os.environ.pop("MPLBACKEND", None)
 
 
 def check_folder(folder: Path, what: str) -> None:
@@ -70,6 +114,28 @@ def own_prints_on_stderr() -> Iterator[None]:
     """Has what code of the user's prints meanwhile come out on stderr: stdout is for results."""
     with redirect_stdout(sys.stderr):
         yield
+
+
+@contextmanager
+def own_failures_in_one_line() -> Iterator[None]:
+    """As `own_prints_on_stderr`; what code of the user's raises becomes one line."""
+    from esxcore.experiment import policy_failure
+
+    try:
+        with own_prints_on_stderr():
+            yield
+    except (Exception, SystemExit) as error:
+        failure = policy_failure(error)
+        if failure is None:
+            raise
+        raise click.ClickException(failure) from error
+
+
+def remove_stale(files: Iterable[Path]) -> None:
+    """Removes what a run before left where this one makes nothing, and would seem to be of it."""
+    for file in files:
+        if file.is_file():
+            file.unlink()
 
 
 def visible(text: str) -> str:

@@ -7,16 +7,22 @@ nothing.
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from esxcore.cli.options import PATH, check_folder, visible
+from esxcore.cli.options import (
+    check_folder,
+    draw_without_windows,
+    jobs_option,
+    json_option,
+    out_option,
+    remove_stale,
+    visible,
+)
+from esxcore.cli.progress import Show, shown
 
 if TYPE_CHECKING:
     from esxcore.paper import Reproduction
@@ -27,23 +33,11 @@ _DPI = 110  # of pictures, for a page; the largest are below 200 KB
 
 @click.command("paper", short_help="Reproduce the paper's figures and tables.")
 @click.argument("names", nargs=-1, metavar="[TARGET...]")
-@click.option(
-    "--out",
-    type=PATH,
-    default=Path("esxcore-paper"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the pictures and the page.",
-)
+@out_option("esxcore-paper", "the pictures and the page")
 @click.option("--seed", type=click.IntRange(min=0), default=2002, show_default=True, metavar="N")
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Pieces of work at a time; results do not depend on it. Default: the processors.",
-)
+@jobs_option("Pieces of work at a time, on which results do not depend")
 @click.option("--fresh", is_flag=True, help="Make everything anew, whatever was kept of before.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of tables.")
+@json_option
 def command(
     names: tuple[str, ...], out: Path, seed: int, jobs: int | None, fresh: bool, as_json: bool
 ) -> None:
@@ -70,9 +64,9 @@ def command(
     wanted = targets(names)
     check_folder(out, f"--out {out}")
     made = {}
-    with _progress(len(wanted)) as progress:
+    with shown("{task.description}", "bar", "left", total=len(wanted)) as show:
         for place, name in enumerate(wanted):
-            made[name] = _made(name, seed, jobs, fresh, progress(place, name))
+            made[name] = _made(name, seed, jobs, fresh, _part(show, place, len(wanted), name))
     files = _save(made, out, seed)
     if as_json:
         click.echo(json.dumps(_plain(made, files, seed)))
@@ -98,29 +92,19 @@ def _made(name: str, seed: int, jobs: int | None, fresh: bool, progress: Any) ->
     return made
 
 
-@contextmanager
-def _progress(count: int) -> Iterator[Any]:
-    """What gives each target something to report to; a bar on stderr if that is a terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield lambda place, name: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=count)
-
-        def begin(place: int, name: str) -> Any:
-            bar.update(task, completed=place, description=name)
-            return lambda done, known: bar.update(task, completed=place + done / (known + 1))
-
-        yield begin
+def _part(
+    show: Show | None, place: int, count: int, name: str
+) -> Callable[[int, int], None] | None:
+    """What one target of many reports to."""
+    if show is None:
+        return None
+    show(place, count, description=name)
+    return lambda done, known: show(place + done / (known + 1), count)
 
 
 def _save(made: dict[str, Reproduction], out: Path, seed: int) -> dict[str, Path]:
     """Writes pictures and, if it can be made, the page; all or none. Paths by what they are."""
-    os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
+    draw_without_windows()
     from esxcore.datafile import write_whole
     from esxcore.errors import MissingLibraryError
     from esxcore.paper.drawing import draw
@@ -142,6 +126,7 @@ def _save(made: dict[str, Reproduction], out: Path, seed: int) -> dict[str, Path
         click.echo(f"esxcore: no page is written: {error}", err=True)
     out.mkdir(parents=True, exist_ok=True)
     write_whole(contents)
+    remove_stale({out / "paper.html"} - set(files.values()))
     return files
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +21,26 @@ from esxcore.cli.options import (
     PATH,
     check_folder,
     check_targets,
+    draw_without_windows,
+    json_option,
     mib_text,
-    own_prints_on_stderr,
+    out_option,
+    own_failures_in_one_line,
     print_table,
+    remove_stale,
+    tables_option,
 )
+from esxcore.cli.progress import Show, counted
 from esxcore.cli.transfers import print_io
+from esxcore.interrupts import CtrlC, ctrl_c
 
 if TYPE_CHECKING:
-    from esxcore.experiment import Progress
     from esxcore.recording import DivisionRow, Recording
     from esxcore.scenario import Scenario
 
 _PAGES_PER_MIB = 256
+_PICTURES = ("sharing", "division", "throughput", "io")
+_SAVING = "esxcore: saving what was recorded; Ctrl-C is answered when that is done"
 
 
 @click.command("run", short_help="Run a scenario: a table, a recording and a picture.")
@@ -45,19 +51,8 @@ _PAGES_PER_MIB = 256
     metavar="N",
     help="Use this seed in place of the scenario's.",
 )
-@click.option(
-    "--out",
-    type=PATH,
-    default=Path("esxcore-run"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the recording and the picture.",
-)
-@click.option(
-    "--tables",
-    type=click.Choice(["csv", "arrow", "parquet"]),
-    help="Also save the recording as tables: virtual machines, host, census.",
-)
+@out_option("esxcore-run", "the recording and the pictures")
+@tables_option("Also save the recording as tables: virtual machines, host, census.")
 @click.option(
     "--report",
     type=PATH,
@@ -65,7 +60,7 @@ _PAGES_PER_MIB = 256
     help="Also write an interactive report: one HTML file that needs no network. Needs"
     " pip install 'esxcore[report]'.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+@json_option
 def command(
     scenario: Path | None,
     seed: int | None,
@@ -84,7 +79,8 @@ def command(
     transferred pages, how many were copied, and io.png. With --tables it saves vms, host and census
     as tables over time, too; all but csv need esxcore[arrow].
 
-    Ctrl-C ends a run early and saves what was recorded until then.
+    Ctrl-C ends a run early and saves what was recorded until then. Of an older run in the same
+    folder, pictures that the new one has not are removed.
 
     With --report it writes a page to open in a browser: time lines of every virtual machine that
     can be zoomed, the free state as bands, and why the policy set each target.
@@ -106,9 +102,11 @@ def command(
     if report is not None:
         _check_report(report, out, [scenario] if scenario else [])
     loaded = Scenario.from_toml(scenario) if scenario else Scenario.builtin()
-    recording, is_whole = _run(loaded, seed)
     name = scenario.stem if scenario else "fleet_a"
-    files = _save(recording, name, out, tables, report)
+    with ctrl_c(_SAVING) as pressed:
+        recording, is_whole = _run(loaded, seed, pressed)
+        pressed.hold()
+        files = _save(recording, name, out, tables, report)
     if as_json:
         click.echo(json.dumps(_summary(recording, name, files)))
     else:
@@ -116,6 +114,9 @@ def command(
     if not is_whole:
         seconds = f"{recording.time_s[-1]:g} s of {loaded.run.duration_s} s"
         click.echo(f"esxcore: interrupted after {seconds}, which are saved", err=True)
+    elif pressed.came:
+        click.echo("esxcore: interrupted; the whole run is saved", err=True)
+    if pressed.came or not is_whole:
         raise click.exceptions.Exit(INTERRUPTED)
 
 
@@ -130,7 +131,7 @@ def _check_report(report: Path, out: Path, sources: list[Path]) -> None:
     need_libraries()
 
 
-def _run(scenario: Scenario, seed: int | None) -> tuple[Recording, bool]:
+def _run(scenario: Scenario, seed: int | None, pressed: CtrlC) -> tuple[Recording, bool]:
     """Lives through the scenario; what a policy of the user's raises becomes one line.
 
     Returns
@@ -138,44 +139,31 @@ def _run(scenario: Scenario, seed: int | None) -> tuple[Recording, bool]:
     tuple of Recording and bool
         What was recorded, and whether that is the whole run: Ctrl-C ends one.
     """
-    from esxcore.experiment import RunInterrupted, policy_failure, run
+    from esxcore.experiment import RunInterrupted, run
 
     try:
-        with _progress_bar() as progress, own_prints_on_stderr():
-            return run(scenario, seed=seed, progress=progress), True
+        with counted("virtual seconds") as show, own_failures_in_one_line():
+            return run(scenario, seed=seed, progress=_passing(show, pressed)), True
     except RunInterrupted as interrupted:
         return interrupted.recording, False
-    except (Exception, SystemExit) as error:
-        failure = policy_failure(error)
-        if failure is None:
-            raise
-        raise click.ClickException(failure) from error
 
 
-@contextmanager
-def _progress_bar() -> Iterator[Progress | None]:
-    """A progress bar on stderr while the block runs, or None where nobody is watching."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _passing(show: Show | None, pressed: CtrlC) -> Callable[[int, int], None]:
+    """What is done after each virtual second."""
 
-    columns = (
-        TextColumn("{task.completed:.0f} of {task.total:.0f} virtual seconds"),
-        BarColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("run", total=1)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    def progress(done: int, total: int) -> None:
+        pressed.answer()  # a policy may have swallowed what there was of it
+        if show is not None:
+            show(done, total)
+
+    return progress
 
 
 def _save(
     recording: Recording, name: str, out: Path, tables: str | None, report: Path | None
 ) -> dict[str, Path]:
     """Writes recording, pictures, tables and report, all or none; their paths by what they are."""
-    os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
+    draw_without_windows()
     from esxcore.plot import draw, draw_division, draw_io, draw_throughput, png_bytes
     from esxcore.tables.recorded import TABLES
 
@@ -201,6 +189,8 @@ def _save(
 
         contents["report"], files["report"] = html_bytes(recording, name), report
     _write(out, {files[kind]: content for kind, content in contents.items()})
+    pictures = {out / f"{kind}.png" for kind in _PICTURES}
+    remove_stale(pictures - set(files.values()))
     return files
 
 

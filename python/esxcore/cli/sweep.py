@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +20,28 @@ from esxcore.cli.options import (
     PATH,
     check_folder,
     check_targets,
+    draw_without_windows,
+    jobs_option,
+    json_option,
+    out_option,
     own_prints_on_stderr,
     print_table,
+    remove_stale,
+    tables_option,
 )
+from esxcore.cli.progress import Show, shown
 
 if TYPE_CHECKING:
-    from esxcore.study import Progress, Study, SweepInterrupted, SweepResult
+    from esxcore.study import Study, SweepInterrupted, SweepResult
     from esxcore.study.engines import Engine
 
 _SHOWN = ("ops_per_s", "stall_s", "swapped_mib", "fairness", "churn", "worst_slowdown")
 _DRAWN = ("ops_per_s", "stall_s")
+_COLUMNS = (
+    "{task.completed:.0f} of {task.total:.0f} runs",
+    "bar",
+    "{task.fields[left]}",
+)
 _MOST_SHOWN = 60  # rows of the table
 _MOST_LINES = 20  # of the picture
 
@@ -52,20 +61,8 @@ _MOST_LINES = 20  # of the picture
     help="Scheduler of a cluster of Dask or Ray, such as tcp://host:8786; one of this machine is"
     " started if not given.",
 )
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Processes of this machine; one for each processor if not given.",
-)
-@click.option(
-    "--out",
-    type=PATH,
-    default=Path("esxcore-sweep"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the ledger, the tables and the picture.",
-)
+@jobs_option("Processes of this machine")
+@out_option("esxcore-sweep", "the ledger, the tables and the picture")
 @click.option(
     "--ledger",
     type=PATH,
@@ -74,14 +71,8 @@ _MOST_LINES = 20  # of the picture
 )
 @click.option("--resume", is_flag=True, help="Go on with a ledger that has rows of this study.")
 @click.option("--yes", is_flag=True, help="Confirm a study of more than 10,000 runs.")
-@click.option(
-    "--tables",
-    type=click.Choice(["csv", "arrow", "parquet"]),
-    default="csv",
-    show_default=True,
-    help="Which kind of file the rows are saved in.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+@tables_option("Which kind of file the rows are saved in.", default="csv")
+@json_option
 def command(  # noqa: PLR0913  # click gives options one by one
     study: Path,
     engine: str,
@@ -153,10 +144,10 @@ def _swept(
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         Ledger(path, provenance, resume) as book,
-        _progress_bar() as progress,
+        shown(*_COLUMNS, left="") as show,
         own_prints_on_stderr(),
     ):
-        return drive(study, by, book, progress), path
+        return drive(study, by, book, show and _with_time_left(show)), path
 
 
 def _told(interrupted: SweepInterrupted) -> click.exceptions.Exit:
@@ -167,30 +158,15 @@ def _told(interrupted: SweepInterrupted) -> click.exceptions.Exit:
     return click.exceptions.Exit(INTERRUPTED)
 
 
-@contextmanager
-def _progress_bar() -> Iterator[Progress | None]:
-    """A progress bar on stderr while the block runs, or None where nobody is watching."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+def _with_time_left(show: Show) -> Callable[[int, int], None]:
+    begin, told = time.monotonic(), list[int]()
 
-    columns = (
-        TextColumn("{task.completed:.0f} of {task.total:.0f} runs"),
-        BarColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("sweep", total=1, left="")
-        begin, told = time.monotonic(), list[int]()
+    def progress(done: int, total: int) -> None:
+        told.append(done)  # first what was there, which tells no speed
+        left = _time_left(time.monotonic() - begin, done - told[0], total - done)
+        show(done, total, left=left)
 
-        def show(done: int, total: int) -> None:
-            told.append(done)  # first what was there, which tells no speed
-            left = _time_left(time.monotonic() - begin, done - told[0], total - done)
-            bar.update(task, completed=done, total=total, left=left)
-
-        yield show
+    return progress
 
 
 def _time_left(elapsed_s: float, done: int, left: int) -> str:
@@ -204,7 +180,7 @@ def _time_left(elapsed_s: float, done: int, left: int) -> str:
 
 def _save(result: SweepResult, name: str, out: Path, kind: str) -> dict[str, Path]:
     """Writes the table and the picture; their paths by what they are."""
-    os.environ.pop("MPLBACKEND", None)  # no window is opened, and matplotlib fails on bad ones
+    draw_without_windows()
     from esxcore.datafile import write_whole
     from esxcore.plot import draw_sweep, png_bytes
     from esxcore.study.results import labelled
@@ -220,6 +196,7 @@ def _save(result: SweepResult, name: str, out: Path, kind: str) -> dict[str, Pat
         drawn = draw_sweep(x, result.axes[x], panels, title)
         contents[files["picture"]] = png_bytes(drawn)
     write_whole(contents)
+    remove_stale({out / "sweep.png"} - set(files.values()))
     return files
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from esxcore.errors import ArgumentTypeError, ConfigError
+from esxcore.errors import ArgumentTypeError, ConfigError, ScenarioError
 from esxcore.experiment import check_policies
 from esxcore.policy import POLICIES
 from esxcore.scenario import Scenario
@@ -17,9 +17,16 @@ from esxcore.scenario_text import toml_value
 
 
 def contenders(
-    scenario: Scenario, policies: Sequence[Any] | Mapping[str, Any]
+    scenario: Scenario, policies: Sequence[Any] | Mapping[str, Any], what: str = "policies"
 ) -> dict[str, Scenario]:
     """The scenario under each policy, by what the policy is called.
+
+    Parameters
+    ----------
+    scenario, policies
+        What they have in common, and who they are.
+    what : str
+        How whoever gave a policy calls it; begins errors about it.
 
     Raises
     ------
@@ -31,14 +38,26 @@ def contenders(
     if not isinstance(scenario, Scenario):
         raise ArgumentTypeError(f"scenario: {scenario!r}; expected a Scenario")
     if isinstance(policies, Mapping):
-        rivals = {_label(label): scenario.with_policy(each) for label, each in policies.items()}
+        rivals = {_label(label): _rival(scenario, each, what) for label, each in policies.items()}
     else:
-        rivals = _called_by_themselves(scenario, _listed(policies))
+        listed = _listed(policies)
+        rivals = _called_by_themselves(listed, [_rival(scenario, each, what) for each in listed])
     if not rivals:
         raise ConfigError("policies: there are none; expected one or more")
-    for rival in rivals.values():
-        check_policies(rival)
     return rivals
+
+
+def _rival(scenario: Scenario, policy: Any, what: str) -> Scenario:
+    """The scenario under a policy; what is wrong with the policy is not said of the scenario."""
+    try:
+        rival = scenario.with_policy(policy)
+        check_policies(rival)
+    except ScenarioError as error:
+        said = scenario.without_source(str(error))
+        if not said.startswith("policy"):
+            raise
+        raise ScenarioError(f"{what}: {said}") from error
+    return rival
 
 
 def _listed(policies: object) -> list[Any]:
@@ -51,8 +70,9 @@ def _listed(policies: object) -> list[Any]:
     return list(policies)
 
 
-def _called_by_themselves(scenario: Scenario, policies: Sequence[Any]) -> dict[str, Scenario]:
-    scenarios = [scenario.with_policy(policy) for policy in policies]
+def _called_by_themselves(
+    policies: Sequence[Any], scenarios: Sequence[Scenario]
+) -> dict[str, Scenario]:
     short = [_name(*pair) for pair in zip(policies, scenarios, strict=True)]
     times = Counter(short)
     rivals: dict[str, Scenario] = {}

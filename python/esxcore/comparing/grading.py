@@ -112,7 +112,7 @@ def grade(
         As `esxcore.compare` does.
     """
     scenarios = {name: Scenario.builtin(f"classroom_{name}") for name in _TITLES}
-    label = next(iter(contenders(scenarios["grows"], [policy])))
+    label = next(iter(contenders(scenarios["grows"], [policy], "policy")))
     tasks = []
     for name, scenario in scenarios.items():
         given = {f"{name}/{other}": other for other in MEASURED_BY} | {f"{name}/": policy}

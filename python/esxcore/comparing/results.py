@@ -6,7 +6,6 @@ Neighbours: `esxcore.compare` makes it; `statistics` has the intervals, `tell` t
 
 from __future__ import annotations
 
-import difflib
 import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from esxcore.errors import ConfigError
 from esxcore.experiment import host_at, run
 from esxcore.experiment.metrics import METRICS
 from esxcore.extras import needed
+from esxcore.hints import did_you_mean
 from esxcore.recording import Recording
 from esxcore.reports import Explanation
 from esxcore.scenario import Scenario
@@ -127,7 +127,7 @@ class Comparison:
             If there is none of that name.
         """
         if metric not in self._data:
-            raise ConfigError(f"metric: {metric!r}; {_advice(metric, self._data)}")
+            raise ConfigError(f"metric: {metric!r}; {did_you_mean(metric, self._data)}")
         return self._data[metric].copy()
 
     def estimate(self, metric: str, policy: str) -> Estimate:
@@ -294,7 +294,7 @@ class Comparison:
 
     def _place(self, policy: str) -> int:
         if policy not in self._rivals:
-            raise ConfigError(f"policy: {policy!r}; {_advice(policy, self._rivals)}")
+            raise ConfigError(f"policy: {policy!r}; {did_you_mean(policy, self._rivals)}")
         return self.policies.index(policy)
 
     def _figures(self, name: str, label: str) -> tuple[float, ...]:
@@ -384,11 +384,6 @@ class PolicyRuns:
     def _seed(self, index: int) -> int:
         seeds = self._comparison.seeds
         return seeds[in_range(index, "seed_index", 0, len(seeds) - 1)]
-
-
-def _advice(name: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(str(name), known, 1)
-    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
 
 
 def _portable(rival: Scenario | None) -> Scenario | None:

@@ -12,7 +12,6 @@ workload, policy and host; commands and scripts call it.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 
@@ -23,7 +22,9 @@ from esxcore.experiment.course import Course
 from esxcore.experiment.plans import open_plans
 from esxcore.experiment.policies import make_policy, policy_failure
 from esxcore.experiment.samples import Samples
+from esxcore.hints import did_you_mean
 from esxcore.host import Host
+from esxcore.interrupts import ctrl_c
 from esxcore.recording import Recording
 from esxcore.scenario import SEED_LIMIT, Scenario
 from esxcore.workload import AnyWorkload, PacedWorkload, Program, Workload
@@ -113,6 +114,7 @@ def run(
     [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
     """
     seed = _seed(scenario, seed)
+    _check_arguments(workloads, progress)
     course = _course(scenario, seed, dict(workloads or {}))
     samples = Samples(course, scenario.run)
     samples.take()
@@ -121,7 +123,10 @@ def run(
     except KeyboardInterrupt as interrupt:
         if len(samples) < 2:
             raise
-        raise RunInterrupted(samples.recording(scenario, seed)) from interrupt
+        with ctrl_c() as pressed:
+            pressed.hold()  # pressed again it would take with it what was recorded
+            recording = samples.recording(scenario, seed)
+        raise RunInterrupted(recording) from interrupt
     return samples.recording(scenario, seed)
 
 
@@ -249,11 +254,21 @@ def _seed(scenario: Scenario, seed: int | None) -> int:
     return seed
 
 
+def _check_arguments(
+    workloads: Mapping[str, AnyWorkload] | None, progress: Progress | None
+) -> None:
+    if workloads is not None and not isinstance(workloads, Mapping):
+        raise ArgumentTypeError(
+            f"workloads: {workloads!r}; expected a mapping of names of VMs to workloads"
+        )
+    if progress is not None and not callable(progress):
+        raise ArgumentTypeError(f"progress: {progress!r}; expected a function of two numbers")
+
+
 def _check_workloads(workloads: Mapping[str, AnyWorkload], names: tuple[str, ...]) -> None:
     for name, workload in workloads.items():
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
+            hint = did_you_mean(name, names)
             raise ConfigError(f"workloads: no virtual machine {name!r}; {hint}")
         if isinstance(workload, type) or not isinstance(
             workload, Workload | PacedWorkload | Program

@@ -18,8 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from esxcore.hints import did_you_mean
 from esxcore.scenario import Scenario
-from esxcore.scenario.named import RAISED, nearest, no_such, told
+from esxcore.scenario.named import RAISED, no_such, told
 from esxcore.scenario_text import abridged
 
 
@@ -73,7 +74,9 @@ def found_class(
         raise scenario.refusal(f"{problem}: {told(error)}") from error
     factory = getattr(found, attribute, None)
     if factory is None:
-        hint = nearest(attribute, vars(found)) or "expected a class of that module"
+        hint = did_you_mean(
+            attribute, vars(found), abridged, otherwise="expected a class of that module"
+        )
         raise scenario.refusal(
             f"{field_name} is {abridged(name)}; {found.__file__} has no {attribute}; {hint}"
         )

@@ -30,9 +30,9 @@ class Plan:
 
 def open_plans(scenario: Scenario) -> list[Plan]:
     """Opens what the sections name, each file once, and finds contradictions before the run."""
-    trace = functools.cache(lambda name: ContentTrace.load(scenario.data_path(name)))
+    trace = functools.cache(lambda name: ContentTrace.load(scenario.data_path(name, "id")))
     image = functools.cache(lambda name: open_image(scenario.data_path(name)))
-    record = functools.cache(lambda name: ActivityRecord.load(scenario.data_path(name)))
+    record = functools.cache(lambda name: ActivityRecord.load(scenario.data_path(name, "read")))
     plans = []
     for position, section in enumerate(scenario.vms):
         field_name = f"vms[{position}]"

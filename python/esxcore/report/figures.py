@@ -29,6 +29,7 @@ _TOP_PX, _BOTTOM_PX, _LEFT_PX = 24, 28, 50
 _WRAP = 46  # letters of a line of hover text, which must fit on a phone
 _MOST_BANDS = 1000
 _LABELLED = 0.11  # of the width, from which a band has its name written into it
+_MOST_TICKS = 4
 _PATTERNS = {"hard": "/", "low": "x"}  # told apart without colour, too
 
 
@@ -65,7 +66,7 @@ class TimeAxis:
 def vm_figure(
     time_s: Line, lines: VmLines, changes: list[Change], names: Sequence[str], limit: int
 ) -> go.Figure:
-    """Memory of one virtual machine, and below it the work it did and how it was held up.
+    """Memory of one virtual machine; below it the work it did, how it was held up, and its I/O.
 
     Parameters
     ----------
@@ -97,11 +98,14 @@ def vm_figure(
         )
         target.hovertemplate = "<b>target %{y:,.1f} MiB</b>%{text}<extra></extra>"
         figure.add_trace(_marks(axis, changes))
-    below = [trace for trace in (_work(x, lines, kept), _stalled(x, lines, kept)) if trace]
+    parts = (_work(x, lines, kept), _stalled(x, lines, kept), _io(x, lines, kept))
+    below = [traces for traces in parts if traces]
     for row, traces in enumerate(below, 2):
         figure.add_traces([trace.update(yaxis=f"y{row}") for trace in traces])
     rows = [_ROWS[traces[0].meta["role"]] for traces in below]
     _lay_out(figure, axis, [("MiB", None), *rows], _MEMORY_PX)
+    if lines.io:
+        _decades(figure, len(below) + 1, lines)
     return figure
 
 
@@ -200,9 +204,9 @@ def _area(name: str, x: NDArray[Any], y: NDArray[Any], **fill: Any) -> Any:
 
 def _line(name: str, x: NDArray[Any], y: Line, unit: str) -> Any:
     style: dict[str, Any] = {"width": 1.8}
-    if name in ("active", "possible"):
+    if name in ("active", "possible", "moved"):
         style["dash"] = "6px,3px"
-    if name == "shared":
+    if name in ("shared", "dropped"):
         style["dash"] = "2px,2px"
     if name == "target":
         style |= {"shape": "hv", "width": 2}
@@ -234,7 +238,9 @@ _ROWS: dict[str, tuple[str, float | None]] = {
     "ops": ("ops/s", None),
     "some": ("stalled", 1.0),
     "full": ("stalled", 1.0),
+    "transfers": ("pages/s", None),
 }
+_DECADES = np.array([0, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7])
 
 
 def _work(x: NDArray[Any], lines: VmLines, kept: NDArray[np.intp]) -> list[Any]:
@@ -258,6 +264,42 @@ def _stalled(x: NDArray[Any], lines: VmLines, kept: NDArray[np.intp]) -> list[An
         trace.hovertemplate = f"{words[name]} %{{y:.1%}}<extra></extra>"
         traces.append(trace)
     return traces
+
+
+def _io(x: NDArray[Any], lines: VmLines, kept: NDArray[np.intp]) -> list[Any]:
+    words = {
+        "transfers": "pages transferred a second",
+        "copied": "of them copied",
+        "moved": "moved to low memory",
+        "dropped": "packets dropped",
+    }
+    traces = []
+    for name, line in lines.io.items():
+        trace = _line(name, x, np.log10(1 + line[kept]), "")
+        trace.customdata = line[kept, None].astype(np.float32)
+        trace.hovertemplate = f"%{{customdata[0]:,.4~g}} {words[name]}<extra></extra>"
+        traces.append(trace)
+    return traces
+
+
+def _decades(figure: go.Figure, row: int, lines: VmLines) -> None:
+    """A scale of I/O on which nothing at all has a place, and copies show beside transfers.
+
+    They fall by orders of magnitude where hot pages move to low memory (paper, section 7).
+    """
+    most = max(float(np.nanmax(line, initial=1)) for line in lines.io.values())
+    ticks = _DECADES[: 1 + int(np.searchsorted(_DECADES, most))]
+    shown = ticks[:: 1 if len(ticks) <= _MOST_TICKS else 2]
+    figure.update_layout(
+        {
+            f"yaxis{row}": {
+                "tickmode": "array",
+                "tickvals": np.log10(1 + shown).tolist(),
+                "ticktext": [f"{tick:,.0f}" for tick in shown],
+                "range": [0, 1.04 * float(np.log10(1 + max(most, 10)))],
+            }
+        }
+    )
 
 
 def _in_force(changes: list[Change], time_s: Line) -> NDArray[np.int32]:

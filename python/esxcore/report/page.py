@@ -36,12 +36,20 @@ _MEANINGS = {
     "ops": ("throughput", "operations a second"),
     "some": ("partly stalled", "part of the time in which some of its work stood still"),
     "full": ("stalled", "part of the time in which all of its work stood still"),
+    "transfers": ("transfers", "pages that its devices transferred, a second"),
+    "copied": ("copied", "of them, through a bounce buffer, as the device does not reach them"),
+    "moved": ("moved", "pages moved to low memory because they were hot, a second"),
+    "dropped": ("dropped", "packets for which there was no time or no memory, a second"),
 }
 _COUNTS = {
     "page_ins": "paged in",
     "page_outs": "paged out",
     "cow_breaks": "COW breaks",
     "zero_fills": "first touches",
+    "io_pages": "pages of I/O",
+    "io_copies": "copied for I/O",
+    "io_remaps": "moved for I/O",
+    "dropped_packets": "packets dropped",
 }
 _FAULTS = re.compile("faults_.+|.+_faults")
 
@@ -190,6 +198,14 @@ def _work_tiles(recording: Recording) -> Iterator[Tile]:
         span = float(recording.time_s[-1])
         note = f"{done / span:,.0f} a second" if span else ""
         yield Tile("Operations", f"{done:,}", note)
+    if rows := recording.io():
+        copied, moved, dropped = (
+            sum(getattr(row, name) for row in rows)
+            for name in ("io_copies", "io_remaps", "dropped_packets")
+        )
+        lost = f", {dropped:,} packets dropped" if dropped else ""
+        note = f"{copied:,} copied, {moved:,} pages moved{lost}"
+        yield Tile("Pages of I/O", f"{sum(row.io_pages for row in rows):,}", note)
 
 
 def _states(recording: Recording) -> list[dict[str, Any]]:
@@ -207,12 +223,7 @@ def _states(recording: Recording) -> list[dict[str, Any]]:
 
 def _legend(lines: list[VmLines], is_decided: bool) -> list[tuple[str, str, str]]:
     """What is drawn of any virtual machine: the trace, its name and its meaning."""
-    drawn = {
-        name
-        for of_vm in lines
-        for group in (of_vm.layers, of_vm.lines, of_vm.work, of_vm.stalls)
-        for name in group
-    }
+    drawn = {name for of_vm in lines for group in of_vm.groups() for name in group}
     if is_decided:
         drawn.add("decision")
     return [(role, *words) for role, words in _MEANINGS.items() if role in drawn]

@@ -23,6 +23,13 @@ _LINES = {"target": "target_pages", "active": "active_pages", "shared": "shared_
 # As the guest counts them; else as the workload was held up, if it ever was.
 _STALLS = {"some": "stall_some_s", "full": "stall_full_s"}
 _HELD_UP = {"full": "stalled_s"}
+_IO = {
+    "transfers": "io_pages",
+    "copied": "io_copies",
+    "moved": "io_remaps",
+    "dropped": "dropped_packets",
+}
+_ALWAYS = ("transfers", "copied")  # where there are any transfers; that none is copied says much
 
 
 class VmLines(NamedTuple):
@@ -37,17 +44,24 @@ class VmLines(NamedTuple):
         that one took. Empty if the recording has no operations.
     stalls : dict of str to array
         Parts of the time since the sample before, 0 to 1, in which some or all work stood still.
+    io : dict of str to array
+        Pages a second that its devices transferred, that were copied and moved for them, and
+        packets that were dropped. Empty without devices that ever did anything.
     """
 
     layers: dict[str, Line]
     lines: dict[str, Line]
     work: dict[str, Line]
     stalls: dict[str, Line]
+    io: dict[str, Line]
+
+    def groups(self) -> tuple[dict[str, Line], ...]:
+        """Everything, part by part."""
+        return self.layers, self.lines, self.work, self.stalls, self.io
 
     def all(self) -> list[Line]:
         """Every line, for thinning."""
-        groups = (self.layers, self.lines, self.work, self.stalls)
-        return [line for group in groups for line in group.values()]
+        return [line for group in self.groups() for line in group.values()]
 
 
 def vm_lines(recording: Recording, position: int) -> VmLines:
@@ -70,7 +84,8 @@ def vm_lines(recording: Recording, position: int) -> VmLines:
         for name in ("p50", "p99"):
             if f"op_{name}_ns" in columns:
                 work[name] = _known(columns[f"op_{name}_ns"]) / 1e6
-    return VmLines(layers, lines, work, _stalls(columns, recording.time_s))
+    stalls, io = _stalls(columns, recording.time_s), _io(columns, recording.time_s)
+    return VmLines(layers, lines, work, stalls, io)
 
 
 def rate(counts: NDArray[np.generic], time_s: Line) -> Line:
@@ -96,6 +111,16 @@ def _stalls(columns: dict[str, NDArray[np.generic]], time_s: Line) -> dict[str, 
         named = {name: column for name, column in held.items() if _known(column).any()}
     stalls = {name: np.clip(rate(column, time_s), 0, 1) for name, column in named.items()}
     return {name: line for name, line in stalls.items() if np.nansum(line) > 0}
+
+
+def _io(columns: dict[str, NDArray[np.generic]], time_s: Line) -> dict[str, Line]:
+    if any(column not in columns for column in _IO.values()):
+        return {}
+    lines = {name: rate(columns[column], time_s) for name, column in _IO.items()}
+    some = {name for name, line in lines.items() if np.nansum(line) > 0}
+    if not some & {"transfers", "dropped"}:
+        return {}
+    return {name: line for name, line in lines.items() if name in some or name in _ALWAYS}
 
 
 def host_lines(recording: Recording) -> dict[str, Line]:

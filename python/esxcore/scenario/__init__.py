@@ -13,7 +13,6 @@ they are.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -24,12 +23,14 @@ from pydantic import ValidationError
 
 from esxcore.datafile import packaged
 from esxcore.errors import ConfigError, ScenarioError
+from esxcore.hints import LIKE_FOR_KEYS, did_you_mean, in_quotes
 from esxcore.scenario.changes import Tables, changed_tables
 from esxcore.scenario.devices import IoSection
 from esxcore.scenario.division import BARE, PolicySection, ReclaimSection, policies_after
 from esxcore.scenario.fields import NEVER, is_nothing
 from esxcore.scenario.given import policy_table, table_of, workload_table
 from esxcore.scenario.guests import WorkloadSection
+from esxcore.scenario.limits import reaches_all
 from esxcore.scenario.model import GROWING, OF_DIVISION, ScenarioModel
 from esxcore.scenario.named import check_policy
 from esxcore.scenario.own import Own
@@ -283,10 +284,15 @@ class Scenario(Readable):
         Promises to virtual machines and events, which have no meaning there, are left out.
         """
         host = self.host.model_dump(exclude_unset=True, exclude={"swap"}) | {"memory": memory}
+        if reaches_all(memory, host.get("low_memory")):
+            host.pop("low_memory", None)
         nothing = dict.fromkeys(OF_DIVISION)
         vms = [section.model_copy(update=nothing) for section in self.vms]
         tables = self._tables() | {"host": host, "policy": {"name": BARE}, "vms": vms}
-        tables = {name: tables[name] for name in tables if name not in ("reclaim", "events")}
+        left_out = ["reclaim", "events"]
+        if reaches_all(memory, host.get("low_memory")):
+            left_out.append("io")
+        tables = {name: tables[name] for name in tables if name not in left_out}
         return self._with(tables, Own(None, self._own.workloads))
 
     def _tables(self) -> Tables:
@@ -362,5 +368,4 @@ def _nearest(key: str) -> str:
     """Advice on a keyword that is not known."""
     known = [key for keys in _KEYS.values() for key in keys]
     known += [name for name in ScenarioModel.model_fields if name not in (*_KEYS, *_MANY)]
-    near = difflib.get_close_matches(key, known, 1, 0.5)
-    return f'did you mean "{near[0]}"?' if near else f"expected one of {', '.join(known)}"
+    return did_you_mean(key, known, in_quotes, like=LIKE_FOR_KEYS)

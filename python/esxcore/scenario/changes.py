@@ -6,13 +6,13 @@ the section it was. What the new values may be is checked by the model, as ever.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
 from esxcore.errors import ConfigError
+from esxcore.hints import LIKE_FOR_KEYS, did_you_mean, in_quotes, nearest
 from esxcore.scenario.fields import Section
 from esxcore.scenario.given import policy_table, table_of, workload_table
 from esxcore.scenario.model import ScenarioModel
@@ -20,6 +20,8 @@ from esxcore.scenario.own import Own
 from esxcore.scenario_text import abridged
 
 Tables = dict[str, Any]
+
+_LIKE_A_SECTION = 0.7
 
 
 class _Changing:
@@ -104,8 +106,7 @@ def _found(name: str, rest: str, names: list[str]) -> Iterable[tuple[int, list[s
     fits = [each for each in {*names, "*"} if rest.startswith(f"{each}.")]
     if not fits or not names:
         wanted = rest.partition(".")[0]
-        near = difflib.get_close_matches(wanted, names, 1)
-        hint = f"did you mean {abridged(near[0])}?" if near else _expected(names)
+        hint = did_you_mean(wanted, names, abridged, otherwise=_expected(names))
         raise ConfigError(
             f"unknown field {abridged(name)}: no VM is named {abridged(wanted)}; {hint}"
         )
@@ -144,13 +145,13 @@ def _name(vm: Any) -> str:
 def _unknown(name: str) -> ConfigError:
     head, point, rest = name.partition(".")
     if head not in ScenarioModel.model_fields:
-        heads = difflib.get_close_matches(head, ScenarioModel.model_fields, 1, 0.7)
-        near = [f"{heads[0]}{point}{rest}"] if heads else []
+        likely = nearest(head, ScenarioModel.model_fields, _LIKE_A_SECTION)
+        near = likely and f"{likely}{point}{rest}"
     else:
-        near = []
-    near = near or difflib.get_close_matches(name, _fields(), 1, 0.5)
+        near = None
+    near = near or nearest(name, _fields(), LIKE_FOR_KEYS)
     expected = "expected one such as policy.tax_rate or vms.web.max"
-    hint = f'did you mean "{near[0]}"?' if near and near[0] != name else expected
+    hint = f"did you mean {in_quotes(near)}?" if near and near != name else expected
     return ConfigError(f"unknown field {abridged(name)}; {hint}")
 
 

@@ -93,6 +93,15 @@ class NicSection(Section):
         for key, goes_with in (("few", "few"), ("exponent", "zipf")):
             if getattr(self, key) is not None and self.reuse != goes_with:
                 _refuse(f'{key} is given, but reuse is "{self.reuse}"; expected "{goes_with}"')
+        ring = min(self.tx_ring, self.rx_ring)
+        if self.few is not None and self.few > ring:
+            _refuse(f"few is {self.few}; expected at most {ring}, the buffers of the smaller ring")
+        return self
+
+    @model_validator(mode="after")
+    def _has_packets(self) -> Self:
+        if not self.model_fields_set & {"tx", "rx"}:
+            _refuse("neither tx nor rx is given; expected packets a second, as nic = { tx = 1000 }")
         return self
 
 

@@ -5,7 +5,6 @@ Neighbours: `esxcore.scenario.Scenario` is what callers have; it holds one of th
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from operator import itemgetter
 from typing import Annotated, NoReturn, Self
@@ -14,9 +13,11 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from esxcore.errors import ConfigError
+from esxcore.hints import did_you_mean
 from esxcore.scenario.devices import IoSection
 from esxcore.scenario.division import BARE, EventSection, PolicySection, ReclaimSection
 from esxcore.scenario.fields import Section
+from esxcore.scenario.limits import impossible
 from esxcore.scenario.sections import (
     HostSection,
     RunSection,
@@ -90,8 +91,8 @@ class ScenarioModel(Section):
         for position, event in enumerate(self.events):
             field = f"events[{position}]"
             if event.vm is not None and event.vm not in sections:
-                near = difflib.get_close_matches(event.vm, sections, 1)
-                hint = f"did you mean {abridged(near[0])}?" if near else "expected the name of a VM"
+                otherwise = "expected the name of a VM"
+                hint = did_you_mean(event.vm, sections, abridged, otherwise=otherwise)
                 _refuse(f"{field}.vm is {abridged(event.vm)}; {hint}")
             if event.vm is not None and not sections[event.vm].is_on(event.at_s):
                 _refuse(
@@ -103,6 +104,12 @@ class ScenarioModel(Section):
                     f'{field}.policy.name is "{BARE}"; expected a policy: a host that divides'
                     " its memory goes on dividing it"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        for problem in impossible(self):
+            _refuse(problem)
         return self
 
     def vm_names(self) -> tuple[str, ...]:

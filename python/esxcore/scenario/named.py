@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from esxcore.errors import ConfigError, EsxError, ScenarioError
+from esxcore.hints import did_you_mean, listed
 from esxcore.policy import Policy, found_policy, policy_names
 from esxcore.scenario.division import PolicySection
 from esxcore.scenario_text import abridged
@@ -59,7 +59,8 @@ def check_parameters(
     named = {name: each for name, each in taken.items() if each.kind not in _BY_POSITION}
     for key in given:
         if key not in named:
-            hint = nearest(key, named) or f"expected {listed(named) or 'no parameters'}"
+            otherwise = f"expected {listed(named) or 'no parameters'}"
+            hint = did_you_mean(key, named, abridged, otherwise=otherwise)
             raise scenario.refusal(f"unknown key {field_name}.{key} of {called}; {hint}")
     for name, each in named.items():
         if each.default is each.empty and name not in given:
@@ -120,16 +121,6 @@ def no_such(
     scenario: Refusing, field_name: str, name: str, built_in: Mapping[str, object]
 ) -> ScenarioError:
     """An error about a name that nothing built in has, and that is not of the form of others."""
-    hint = nearest(name, built_in) or f"expected {listed(built_in)} or module:Class"
+    otherwise = f"expected {listed(built_in)} or module:Class"
+    hint = did_you_mean(name, built_in, abridged, otherwise=otherwise)
     return scenario.refusal(f"{field_name} is {abridged(name)}; {hint}")
-
-
-def nearest(name: str, known: Mapping[str, object]) -> str | None:
-    """Advice on a name, if there is one like it."""
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {abridged(near[0])}?" if near else None
-
-
-def listed(names: Mapping[str, object]) -> str:
-    """Names, one after the other."""
-    return ", ".join(names)

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from esxcore.errors import ArgumentTypeError, ConfigError, ScenarioError
+from esxcore.hints import did_you_mean, listed
 from esxcore.scenario.guests import WorkloadSection
-from esxcore.scenario.named import Refusing, listed, nearest, no_such
+from esxcore.scenario.named import Refusing, no_such
 from esxcore.scenario.sections import VmSection
 from esxcore.scenario_text import abridged
 from esxcore.workload import KINDS, Program
@@ -79,7 +80,7 @@ def made_program(scenario: Refusing, field_name: str, section: WorkloadSection) 
         processes = _clients(scenario, field_name, given, section)
     for key in given:
         if key not in rows:
-            hint = nearest(key, rows) or f"expected {listed(rows)}"
+            hint = did_you_mean(key, rows, abridged, otherwise=f"expected {listed(rows)}")
             raise scenario.refusal(f"unknown key {field_name}.{key} of workload {kind!r}; {hint}")
     for name, row in rows.items():
         field = f"{field_name}.{name}"

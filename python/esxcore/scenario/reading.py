@@ -95,9 +95,12 @@ class Readable:
         same._folder = self._folder.absolute()
         return same
 
-    def data_path(self, reference: str) -> Path:
-        """Path of a data file the scenario refers to; ``builtin:`` names are in the package."""
-        return data_path(reference, self._folder)
+    def data_path(self, reference: str, array: str | None = None) -> Path:
+        """Path of a data file the scenario refers to; ``builtin:`` names are in the package.
+
+        Of these, only what has the array is proposed for a name that is not there.
+        """
+        return data_path(reference, self._folder, array)
 
     @property
     def has_own_policy(self) -> bool:
@@ -153,6 +156,10 @@ class Readable:
     def refusal(self, problem: str) -> ScenarioError:
         """An error that says where the scenario comes from."""
         return ScenarioError(f"{self._source}: {problem}")
+
+    def without_source(self, problem: str) -> str:
+        """What an error says beyond where the scenario comes from."""
+        return problem.removeprefix(f"{self._source}: ")
 
     def data_error(self, field: str, error: DataError) -> DataError:
         """The error of a data file, said of the field that names the file."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from esxcore.config import parse_size_text
 from esxcore.costs import Costs
 from esxcore.scenario.devices import DiskSection, NicSection
 from esxcore.scenario.division import SHARES, DriverSection, Shares
@@ -24,6 +25,7 @@ from esxcore.scenario.fields import (
     Section,
     Size,
     SizeOrNothing,
+    is_nothing,
     seconds,
 )
 from esxcore.scenario.guests import GuestSection, WorkloadSection
@@ -145,6 +147,26 @@ class VmSection(Section):
                 RULE,
                 'stop is "{stop}"; expected later than its start, "{start}"',
                 {"stop": self.stop, "start": self.start},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_min_within_max(self) -> Self:
+        if not (self.min and self.max) or is_nothing(self.min):
+            return self
+        if parse_size_text(self.min) > parse_size_text(self.max):
+            raise PydanticCustomError(
+                RULE,
+                'min is "{min}"; expected at most its max, "{max}"',
+                {"min": self.min, "max": self.max},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_files_if_it_has_a_disk(self) -> Self:
+        if self.disk is not None and (self.guest is None or self.guest.kind == "default"):
+            raise PydanticCustomError(
+                RULE, 'disk is given; expected guest = "linux" or "windows", who have files'
             )
         return self
 

@@ -81,7 +81,7 @@ def sweep(  # noqa: PLR0913  # what is varied is by position, the rest are setti
         policies (and their code), seeds and version. What is done is not done again. Data files
         are known by their names: begin a new ledger when one has changed.
     limit : int or None
-        Most runs, as grids grow quickly; None for any number.
+        Most runs, as grids grow quickly; None for any number, up to ten million.
     progress : callable, optional
         Called as ``progress(done, total)`` after each run.
 
@@ -124,7 +124,7 @@ def sweep(  # noqa: PLR0913  # what is varied is by position, the rest are setti
     """
     if not isinstance(scenario, Scenario):
         raise ArgumentTypeError(f"scenario: {type(scenario).__name__}; expected a Scenario")
-    study = study_of(scenario, grid, policies, seeds)
+    study = study_of(scenario, grid, policies, seeds, limit)
     check_size(study, limit)
     by = engine_of(engine, client, scheduler, jobs)
     path = None if ledger is None else Path(ledger)

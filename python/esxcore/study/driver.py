@@ -9,11 +9,12 @@ Neighbours: `esxcore.study.grid` says what to run, `engines` make the runs, `led
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 from esxcore.errors import SweepError
+from esxcore.interrupts import ctrl_c
 from esxcore.study.engines import Engine
 from esxcore.study.engines.worker import Job, Task, execute
 from esxcore.study.grid import Study
@@ -62,29 +63,31 @@ def drive(
     SweepInterrupted
         After Ctrl-C.
     """
-    try:
-        _make(study, engine, ledger, progress, task)
-    except KeyboardInterrupt as interrupt:
-        raise SweepInterrupted(result_of(study, ledger), ledger.path) from interrupt
+    with ctrl_c() as pressed:  # once is enough, and workers are called off in peace
+        try:
+            for done in _made(study, engine, ledger, task):
+                pressed.answer()  # whoever comes here has swallowed what there was of it
+                if progress is not None:
+                    progress(*done)
+        except KeyboardInterrupt as interrupt:
+            pressed.hold()
+            raise SweepInterrupted(result_of(study, ledger), ledger.path) from interrupt
     return result_of(study, ledger)
 
 
-def _make(
-    study: Study, engine: Engine, ledger: Ledger, progress: Progress | None, task: Task
-) -> None:
+def _made(study: Study, engine: Engine, ledger: Ledger, task: Task) -> Iterator[tuple[int, int]]:
+    """Rows that are done and rows in all, first with those that were there."""
     runs: dict[str, Job] = {}
     for job in study.jobs:
         runs.setdefault(job.key, job)
     left = [job for key, job in runs.items() if key not in ledger]
-    if progress is not None:
-        progress(len(runs) - len(left), len(runs))
+    yield len(runs) - len(left), len(runs)
     with closing(engine.outcomes(task, left)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             if outcome.metrics is None:
                 raise SweepError(f"{outcome.failure} ({_kept(ledger)})")
             ledger.add(outcome.key, outcome.metrics)
-            if progress is not None:
-                progress(len(ledger), len(runs))
+            yield len(ledger), len(runs)
 
 
 def _kept(ledger: Ledger) -> str:

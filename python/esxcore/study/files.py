@@ -12,13 +12,13 @@ Neighbours: `esxcore.study.grid` checks the lists.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from esxcore.errors import ArgumentTypeError, ConfigError, ScenarioError
+from esxcore.hints import LIKE_FOR_KEYS, did_you_mean, in_quotes
 from esxcore.scenario import Scenario
 from esxcore.scenario_text import abridged
 from esxcore.study.grid import Study, study_of
@@ -38,8 +38,7 @@ def read_study(path: str | os.PathLike[str]) -> Study:
     data = _toml(path)
     for key in data:
         if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, 1, 0.5)
-            hint = f'did you mean "{near[0]}"?' if near else f"expected one of {', '.join(_KEYS)}"
+            hint = did_you_mean(key, _KEYS, in_quotes, like=LIKE_FOR_KEYS)
             raise ScenarioError(f"{path}: unknown key {key}; {hint}")
     scenario = _scenario(path, data.get("scenario"))
     try:

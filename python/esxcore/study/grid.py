@@ -26,7 +26,7 @@ from typing import Any
 
 from esxcore._core import __version__
 from esxcore.config import whole_number
-from esxcore.errors import ConfigError
+from esxcore.errors import ArgumentTypeError, ConfigError
 from esxcore.experiment import check_policies
 from esxcore.experiment.measure import paired_seeds
 from esxcore.scenario import SEED_LIMIT, Scenario
@@ -40,6 +40,7 @@ LIMIT = 10_000
 """Runs above which a study has to be confirmed."""
 
 _MOST_SEEDS = 100_000
+_MOST_RUNS = 10_000_000
 _RESERVED = {
     "policy": "policies",
     "policy.name": "policies",
@@ -81,11 +82,8 @@ class Study:
 
     def described(self) -> str:
         """Its size in words: ``36 runs: 6 of policy.tax_rate x 2 policies x 3 seeds``."""
-        parts = [f"{len(values):,} of {field}" for field, values in self.grid.items()]
-        for what, number in (("polic", len(self.policies)), ("seed", len(self.seeds))):
-            ending = ("y" if number == 1 else "ies") if what == "polic" else "s" * (number != 1)
-            parts.append(f"{number:,} {what}{ending}")
-        return f"{self.size:,} run{'s' * (self.size != 1)}: {' x '.join(parts)}"
+        counts = {field: len(values) for field, values in self.grid.items()}
+        return _size_text(counts, len(self.policies), len(self.seeds))
 
     @cached_property
     def jobs(self) -> tuple[Job, ...]:
@@ -147,18 +145,27 @@ def study_of(
     grid: Mapping[str, Sequence[Any]],
     policies: Sequence[Any] | Mapping[str, Any] | None = None,
     seeds: int | Sequence[int] = 1,
+    limit: int | None = None,
 ) -> Study:
     """A study, its lists checked; points are checked when `Study.jobs` are made.
+
+    A grid of more runs than the limit, or than anybody could keep, is refused before it is made.
 
     Raises
     ------
     ConfigError
         If a list is none, is empty or has something twice, or a seed is none.
+    ArgumentTypeError
+        If the grid is no mapping.
     """
-    fields = {field: _values(field, values) for field, values in dict(grid).items()}
-    for field in fields:
-        if field in _RESERVED:
-            raise ConfigError(f"grid: {field} is varied by {_RESERVED[field]}")
+    if not isinstance(grid, Mapping):
+        raise ArgumentTypeError(
+            f"grid: {_shown(grid)}; expected a mapping of fields to lists of values, such as"
+            ' {"policy.tax_rate": [0, 0.5]}'
+        )
+    counts = {field: _count(field, values) for field, values in grid.items()}
+    _check_counts(counts, 1 if policies is None else _length(policies), _seed_count(seeds), limit)
+    fields = {field: _values(field, values) for field, values in grid.items()}
     return Study(scenario, fields, chosen(scenario, policies), _seeds(scenario, seeds))
 
 
@@ -170,22 +177,61 @@ def check_size(study: Study, limit: int | None) -> None:
     ConfigError
         Its size, and how to confirm it.
     """
-    if limit is not None and study.size > whole_number(limit, "limit"):
+    counts = {field: len(values) for field, values in study.grid.items()}
+    _check_counts(counts, len(study.policies), len(study.seeds), limit)
+
+
+def _check_counts(counts: Mapping[str, int], policies: int, seeds: int, limit: int | None) -> None:
+    size = math.prod(counts.values()) * policies * seeds
+    told = _size_text(counts, policies, seeds)
+    if limit is not None and size > whole_number(limit, "limit"):
         raise ConfigError(
-            f"{study.described()}; that is above the limit of {limit:,}:"
+            f"{told}; that is above the limit of {limit:,}:"
             " confirm it by limit=None (--yes) or a smaller grid"
         )
+    if size > _MOST_RUNS:
+        raise ConfigError(f"{told}; expected at most {_MOST_RUNS:,}")
 
 
-def _values(field: object, values: Any) -> tuple[Any, ...]:
+def _size_text(counts: Mapping[str, int], policies: int, seeds: int) -> str:
+    size = math.prod(counts.values()) * policies * seeds
+    parts = [f"{count:,} of {field}" for field, count in counts.items()]
+    parts.append(f"{policies:,} polic{'y' if policies == 1 else 'ies'}")
+    parts.append(f"{seeds:,} seed{'s' * (seeds != 1)}")
+    return f"{size:,} run{'s' * (size != 1)}: {' x '.join(parts)}"
+
+
+def _length(values: Any) -> int:
+    """How many there are, also of ranges that are longer than Python can say; 1 of what is none."""
+    if isinstance(values, range):
+        return max(0, -((values.start - values.stop) // values.step))
+    if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
+        return 1
+    return len(values)
+
+
+def _seed_count(seeds: Any) -> int:
+    """How many seeds are asked for; what is wrong with them is said elsewhere."""
+    return _length(seeds) if isinstance(seeds, Sequence) else 1
+
+
+def _count(field: object, values: Any) -> int:
+    """How many values a field has, none of which is made yet."""
     if not isinstance(field, str):
         raise ConfigError(f"grid: {field!r} is no field; expected text such as 'policy.tax_rate'")
+    if field in _RESERVED:
+        raise ConfigError(f"grid: {field} is varied by {_RESERVED[field]}")
+    is_array = hasattr(values, "tolist") and getattr(values, "ndim", 0) > 0
+    if isinstance(values, str | bytes) or not (is_array or isinstance(values, Sequence)):
+        raise ConfigError(f"grid: {field} is {_shown(values)}; expected a list of values")
+    if not (count := _length(values)):
+        raise ConfigError(f"grid: {field} has no values; expected one or more")
+    return count
+
+
+def _values(field: str, values: Any) -> tuple[Any, ...]:
     if hasattr(values, "tolist"):  # an array
         values = values.tolist()
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence):
-        raise ConfigError(f"grid: {field} is {_shown(values)}; expected a list of values")
-    if not values:
-        raise ConfigError(f"grid: {field} has no values; expected one or more")
     plain = [value.item() if hasattr(value, "item") else value for value in values]
     _refuse_twice(f"grid: {field}", [_shown(value) for value in plain])
     return tuple(plain)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from esxcore.datafile import write_whole
 from esxcore.errors import ConfigError
 from esxcore.extras import needed
+from esxcore.hints import did_you_mean
 from esxcore.tables.units import attribute, unit_of
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Table:
         return next((column.size for column in self.data.values()), 0)
 
     def __getitem__(self, column: str) -> NDArray[Any]:
+        if column not in self.data:
+            raise ConfigError(f"column: {column!r}; {did_you_mean(column, self.data)}")
         return self.data[column]
 
     def __repr__(self) -> str:

@@ -8,7 +8,6 @@ Neighbours: `esxcore.workload.built_in` has a function for each kind.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from esxcore.arguments import in_range, moment, page_count, real_number
 from esxcore.config import PAGE_SIZE, parse_duration
 from esxcore.datafile import data_path, opened
 from esxcore.errors import ArgumentTypeError, ConfigError, DataError
-from esxcore.traces import PageTrace
+from esxcore.hints import did_you_mean
+from esxcore.traces import TRACED, PageTrace
 
 _MOST = 2**32 - 1
 _LONGEST_NS = 2**63
@@ -143,6 +143,13 @@ class Program:
         given = [(name, _in_core(rows[name].form, value)) for name, value in self.parameters]
         try:
             return _core.Workload(self.kind, given)
+        except TypeError as error:
+            if isinstance(error, ArgumentTypeError):
+                raise
+            said = ", ".join(f"{name} {value!r}" for name, value in self.parameters)
+            raise ArgumentTypeError(
+                f"{self.kind}: {said}; expected plain values, as Program.of makes them"
+            ) from None
         except ConfigError as error:
             raise ConfigError(f"{self.kind}: {error}") from None
 
@@ -166,22 +173,19 @@ def _rows(kind: object) -> dict[str, Parameter]:
     if not isinstance(kind, str):
         raise ArgumentTypeError(f"workload: {kind!r}; expected one of {', '.join(KINDS)}")
     if kind not in KINDS:
-        raise ConfigError(f"workload: {kind!r}; {nearest(kind, KINDS)}")
+        raise ConfigError(f"workload: {kind!r}; {did_you_mean(kind, KINDS)}")
     return KINDS[kind].parameters
 
 
 def _check_names(kind: str, given: Iterable[object], rows: Mapping[str, Parameter]) -> None:
     for name in given:
         if name not in rows:
-            advice = nearest(str(name), rows) if rows else "expected no parameters"
+            advice = did_you_mean(name, rows) if rows else "expected no parameters"
             raise ArgumentTypeError(f"{kind}: unknown parameter {name!r}; {advice}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Advice on a name that is not known."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, 1)
-    return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+nearest = did_you_mean
+"""What `esxcore.paper` calls it."""
 
 
 def _count(value: Any, what: str) -> int:
@@ -263,7 +267,7 @@ def _in_core(form: str, value: Any) -> Any:
         return _loaded(value, _state(value, "a load file of dbench"))
     if form == "trace":
         if isinstance(value, str):
-            found = data_path(value, Path())
+            found = data_path(value, Path(), TRACED)
             value = _traced(value, _state(os.fspath(found), "a trace of page references"))
         if not isinstance(value, PageTrace):
             raise ArgumentTypeError(f"trace: {value!r}; expected a PageTrace, or the path of one")
