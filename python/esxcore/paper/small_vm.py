@@ -3,7 +3,8 @@
 The same work is done in a virtual machine of some size, in a bigger one that a balloon has brought
 down to that size, and in one without a balloon driver that the server pages down to it.
 
-Key types: `Load`, `Way`, `Piece`, `Run`, `Curve`. Neighbour: `esxcore.paper.fig2` is made of them.
+Key types: `Load`, `Way`, `Piece`, `Run`, `Measured`, `Curve`. Neighbour: `esxcore.paper.fig2` is
+made of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esxcore.guest import Guest
 from esxcore.host import Host
@@ -49,21 +51,25 @@ class Load:
         What its processes do.
     spread_s : float
         Within what time they begin, one by one.
-    starts : int
-        How often it is done, each time with another seed.
+    starts : tuple of int
+        How often it is done at each size, the smallest first, each time with another seed. All
+        sizes have the first ones.
     warm, work : int
         Operations that are through before measuring begins, and those that are measured.
     paged_work : int
         Operations of which the second half is compared with what a paged one does.
+    ahead : float
+        By how many points a ballooned one is ahead if that is to count.
     """
 
     name: str
     programs: tuple[Program, ...]
     spread_s: float
-    starts: int
+    starts: tuple[int, ...]
     warm: int
     work: int
     paged_work: int
+    ahead: float
 
     def starts_s(self, seed: Sequence[int]) -> list[float]:
         """When each program begins, drawn evenly."""
@@ -155,6 +161,23 @@ def _column(simulation: Simulation, name: str) -> int:
     return int(column[0])
 
 
+class Measured(NamedTuple):
+    """A number and its standard error."""
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f} ± {self.error:.2f}"
+
+    @property
+    def times(self) -> float:
+        """How many times its error it is; nothing is no times no error."""
+        if self.error == self.value == 0:
+            return 0.0
+        return self.value / self.error if self.error else float(np.copysign(np.inf, self.value))
+
+
 class Point(NamedTuple):
     """Runs at one size, a pair of the same seed at the same place."""
 
@@ -163,10 +186,9 @@ class Point(NamedTuple):
     ballooned: list[Run]
     paged: Run
 
-    @property
-    def rates(self) -> tuple[float, float]:
-        """Means of the native and the ballooned one, in operations a second."""
-        ways = self.native, self.ballooned
+    def rates(self, starts: int | None = None) -> tuple[float, float]:
+        """Means of the native and the ballooned one in operations a second, of the first starts."""
+        ways = self.native[:starts], self.ballooned[:starts]
         native, ballooned = (float(np.mean([run.rate for run in runs])) for runs in ways)
         return native, ballooned
 
@@ -186,6 +208,11 @@ class Point(NamedTuple):
         return float(np.mean(self.gaps))
 
     @property
+    def measured(self) -> Measured:
+        """Their mean and its error."""
+        return Measured(self.gap, float(np.std(self.gaps, ddof=1) / np.sqrt(len(self.gaps))))
+
+    @property
     def early(self) -> tuple[float, float, float]:
         """The first operations in three ways, all of the first seed."""
         return self.native[0].early, self.ballooned[0].early, self.paged.early
@@ -202,11 +229,8 @@ class Curve(NamedTuple):
 
     name: str
     points: list[Point]
-
-    @property
-    def is_steady(self) -> bool:
-        """Whether chance moves it little: the clients of dbench meet each other at the disk."""
-        return self.name != "dbench"
+    ahead: float
+    """By how many points one would have to be ahead, as `Load` has it."""
 
     @property
     def small(self) -> list[Point]:
@@ -214,16 +238,40 @@ class Curve(NamedTuple):
         return self.points[:-1]
 
     @property
-    def standard_error(self) -> float:
-        """That of the mean gap at a size, from the spread of pairs at all sizes together."""
-        variances = [float(np.var(point.gaps, ddof=1)) for point in self.small]
-        return float(np.sqrt(np.mean(variances) / len(self.points[0].gaps)))
+    def rates(self) -> tuple[list[float], list[float]]:
+        """Means of native and ballooned ones at each size, of the starts that all sizes have."""
+        starts = min(len(point.native) for point in self.points)
+        native, ballooned = zip(*(point.rates(starts) for point in self.points), strict=True)
+        return [*native], [*ballooned]
 
     @property
-    def slope(self) -> tuple[float, float]:
-        """Gap of the largest balloon on a line through zero that fits all, and its error."""
-        whole, largest = self.points[-1].mib, self.points[-1].mib - self.points[0].mib
-        sizes = np.array([(whole - point.mib) / largest for point in self.small])
-        gap = np.array([point.gap for point in self.small])
-        weight = float((sizes**2).sum())
-        return float((sizes * gap).sum()) / weight, self.standard_error / weight**0.5
+    def balloons(self) -> NDArray[np.float64]:
+        """Their balloons, in parts of the largest."""
+        taken = np.array([float(self.points[-1].mib - point.mib) for point in self.small])
+        return np.asarray(taken / taken[0], np.float64)
+
+    @property
+    def slope(self) -> Measured:
+        """Gap of the largest balloon on the line through zero that is nearest to all gaps."""
+        return self._combined(self.balloons / float((self.balloons**2).sum()))
+
+    @property
+    def mean(self) -> Measured:
+        """Of the gaps at all sizes."""
+        return self._combined(np.full(len(self.small), 1 / len(self.small)))
+
+    @property
+    def growth(self) -> Measured:
+        """By how much the mean gap of larger balloons exceeds that of others.
+
+        The larger ones are half of them; the others include none at all, which has no gap.
+        """
+        large, small = len(self.small) // 2, len(self.small) - len(self.small) // 2
+        return self._combined(np.array([1 / large] * large + [-1 / (small + 1)] * small))
+
+    def _combined(self, weights: NDArray[np.float64]) -> Measured:
+        """A weighted sum of gaps; sizes differ in how much chance there is in them."""
+        each = [point.measured for point in self.small]
+        errors = np.array([gap.error for gap in each])
+        value = float(weights @ np.array([gap.value for gap in each]))
+        return Measured(value, float(np.sqrt((weights * errors) @ (weights * errors))))
