@@ -27,7 +27,7 @@ PART = 2**16
 """References that a process gives at a time, and page numbers in one call of `touch`."""
 OP = 16
 """References of an operation."""
-MINUTE = 60
+MINUTE, YEAR = 60, 365 * 86400
 IDLE_PAGES = 2**16
 
 Batches = list[NDArray[np.uint32]]
@@ -39,20 +39,19 @@ def parts(numbers: NDArray[np.int64]) -> Batches:
 
 
 class Given:
-    """Refers to these pages, one batch after the other, and ends."""
+    """Refers to these pages, one batch after the other, and ends; or sleeps, and keeps them."""
 
-    def __init__(self, batches: Batches, *, writes: bool) -> None:
+    def __init__(self, batches: Batches, *, writes: bool, stays: bool = False) -> None:
         self._left = iter(batches)
         self._writes = writes
+        self._stays = stays
 
     def batch(self, _now: float) -> esxcore.Batch | None:
         """The next of them."""
         pages = next(self._left, None)
-        return (
-            None
-            if pages is None
-            else esxcore.Batch(pages, writes=self._writes, ops=OP, op_time=0.0)
-        )
+        if pages is not None:
+            return esxcore.Batch(pages, writes=self._writes, ops=OP, op_time=0.0)
+        return esxcore.Batch([], sleep_until=YEAR) if self._stays else None
 
 
 class Guests:
@@ -68,8 +67,10 @@ class Guests:
         self.plain = host.power_on("plain", contents=np.arange(1, pages + 1))
         self.simulation = esxcore.Simulation(host)
         self.simulation.advance(2)
-        self.start(parts(np.arange(self.used)), writes=True)
-        while self.simulation.report(self.linux).living:
+        # Its memory is that of all processes to come, as if they were its threads: it does not end.
+        all_of_it = parts(np.arange(self.used))
+        self.simulation.start(self.linux, Given(all_of_it, writes=True, stays=True))
+        while self.simulation.report(self.linux).operations < self.used // OP:
             self.simulation.advance(1)
 
     def start(self, batches: Batches, *, writes: bool) -> None:

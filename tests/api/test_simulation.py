@@ -131,6 +131,46 @@ def test_what_is_refused_is_named_and_changes_nothing(
     assert simulation.report("a").living == 0
 
 
+PAGES = np.arange(3000) * 7 % 4096
+FORMS: dict[str, Any] = {
+    "as the core has them": PAGES.astype(np.uint32),
+    "one in two": np.repeat(PAGES, 2).astype(np.uint32)[::2],
+    "backwards": PAGES[::-1].astype(np.uint32)[::-1],
+    "in another order of bytes": PAGES.astype(">u4"),
+    "not aligned": np.frombuffer(b"-" + PAGES.astype(np.uint32).tobytes(), np.uint32, offset=1),
+    "short": PAGES.astype(np.int16),
+    "long": PAGES.astype(np.uint64),
+    "a list": PAGES.tolist(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("files", [None, PAGES % 5 - 1])
+@pytest.mark.parametrize("writes", [True, PAGES % 3 == 0, np.repeat(PAGES % 3 == 0, 2)[::2]])
+def test_references_are_the_same_in_any_form(form: Any, files: Any, writes: Any) -> None:
+    def lived(given: Batch) -> tuple[str, int]:
+        class Once:
+            def __init__(self) -> None:
+                self.left = [given]
+
+            def batch(self, _now: float) -> Batch | None:
+                return self.left.pop() if self.left else None
+
+        host = esxcore.Host(memory="64MiB", content="tokens", policy=None)
+        simulation = Simulation(host)
+        vm = host.power_on("linux", "48MiB", guest=Guest("linux", boot=0))
+        simulation.start(vm, Once())
+        simulation.advance(5)
+        return host.state_digest(), simulation.report(vm).operations
+
+    one_by_one = [int(page) for page in PAGES]
+    each = np.broadcast_to(writes, PAGES.shape).copy()
+    none = np.full(PAGES.shape, -1) if files is None else files
+    plain = Batch(np.array(one_by_one), writes=each, files=none)
+    assert lived(Batch(form, writes=writes, files=files)) == lived(plain)
+    assert lived(plain)[1] == len(PAGES)
+
+
 def test_a_workload_that_yields_nothing_is_a_workload_error(host: esxcore.Host) -> None:
     class Nothing:
         def batch(self, now: float) -> Batch:

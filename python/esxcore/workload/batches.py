@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +15,19 @@ from esxcore.workload.records import Accesses
 _MAX_FILES = 2**28
 _LONGEST_S = 2.0**33
 _NEXT, _ENDS = -1, -2
+_Number = TypeVar("_Number", bound=np.generic)
 
-Packed: TypeAlias = tuple[NDArray[np.uint64], int, NDArray[np.uint32] | None, int, int]
+Packed: TypeAlias = tuple[
+    NDArray[np.uint32] | NDArray[np.int64],
+    bool | NDArray[np.uint8],
+    NDArray[np.int64] | None,
+    int,
+    NDArray[np.uint32] | None,
+    int,
+    int,
+]
+"""Pages; which are written, or whether all are; files of blocks, -1 for memory; references of an
+operation, or where each ends; nanoseconds of an operation; when to ask again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,30 +128,25 @@ class PacedWorkload(Protocol):
 def packed(batch: object, name: str) -> Packed:
     """A batch as the core takes it, every number checked."""
     if batch is None:
-        return np.empty(0, np.uint64), 1, None, 0, _ENDS
+        return np.empty(0, np.uint32), False, None, 1, None, 0, _ENDS
     if not isinstance(batch, Batch):
         raise ArgumentTypeError(
             f"workload {name}: batch is {type(batch).__name__}; expected a Batch, or None to end"
         )
-    pages = _whole(batch.pages, name, "pages", 2**32)
-    kinds = _flags(batch.writes, len(pages), name)
-    refs = pages
+    pages, files = _pages(batch.pages, name), None
+    writes = _flags(batch.writes, len(pages), name)
     if batch.files is not None:
-        files = _whole(batch.files, name, "files", _MAX_FILES, least=-1)
+        files = _plain(_whole(batch.files, name, "files", _MAX_FILES, least=-1))
         if len(files) != len(pages):
             raise WorkloadError(
                 f"workload {name}: {len(files)} files for {len(pages)} pages; expected as many"
             )
-        is_block = files >= 0
-        kinds = kinds + 2 * is_block
-        refs = refs | np.where(is_block, files, 0) << 32
-    bits = refs.view(np.uint64) | kinds.astype(np.uint64) << np.uint64(60)
     each, ends = _operations(batch.ops, len(pages), name)
     op_ns = _nanoseconds(batch.op_time, name, "op_time")
     then = _NEXT
     if batch.sleep_until is not None:
         then = _nanoseconds(batch.sleep_until, name, "sleep_until")
-    return bits, each, ends, op_ns, then
+    return pages, writes, files, each, ends, op_ns, then
 
 
 def _operations(ops: object, references: int, name: str) -> tuple[int, NDArray[np.uint32] | None]:
@@ -150,6 +156,19 @@ def _operations(ops: object, references: int, name: str) -> tuple[int, NDArray[n
     if (np.diff(ends) < 0).any():
         raise WorkloadError(f"workload {name}: ops: places that descend; expected ascending ones")
     return 1, ends.astype(np.uint32)
+
+
+def _pages(values: Any, name: str) -> NDArray[np.uint32] | NDArray[np.int64]:
+    """Page numbers, as the core takes them."""
+    if isinstance(values, np.ndarray) and values.dtype == np.uint32 and values.ndim == 1:
+        return _plain(values)  # whatever they are
+    return _plain(_whole(values, name, "pages", 2**32))
+
+
+def _plain(array: NDArray[_Number]) -> NDArray[_Number]:
+    """The numbers one after the other."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy()
 
 
 def _whole(values: Any, name: str, what: str, bound: int, *, least: int = 0) -> NDArray[np.int64]:
@@ -169,15 +188,15 @@ def _whole(values: Any, name: str, what: str, bound: int, *, least: int = 0) -> 
     return array.astype(np.int64, copy=False)
 
 
-def _flags(writes: Any, references: int, name: str) -> NDArray[np.int64]:
-    """0 for reads and 1 for writes: one for each reference, or one for all."""
+def _flags(writes: Any, references: int, name: str) -> bool | NDArray[np.uint8]:
+    """Whether all references are writes, or a number for each that is not 0 if it is."""
     array = np.asarray(writes)
     if array.dtype != np.bool_ or array.shape not in ((), (references,)):
         raise ArgumentTypeError(
             f"workload {name}: writes: {array.dtype} of shape {array.shape}; expected one bool, or"
             f" one for each of {references} pages"
         )
-    return array.astype(np.int64)
+    return bool(array) if array.ndim == 0 else _plain(array).view(np.uint8)
 
 
 def _nanoseconds(value: object, name: str, what: str) -> int:

@@ -92,6 +92,9 @@ const INELIGIBLE: u64 = 1 << 6;
 const LEAVING: u64 = 1 << 7;
 const PAYLOAD_SHIFT: u32 = 32;
 
+/// Touches whose entries are looked at together, and those at the beginning: after a fault the next is often near.
+const BLOCK: usize = 32;
+const FIRST: usize = 16;
 /// How far ahead touches are whose entries are asked for.
 const AHEAD: usize = 64;
 
@@ -256,26 +259,34 @@ impl Pmap {
         clean + ppns[clean..].iter().take_while(|ppn| word(ppn) & mask == 0).count()
     }
 
-    /// How many of the touches, from the first, do not fault: [`Pmap::run_length`] of reads and writes mixed. Those who
-    /// touch have other tables to go through as well, so that entries are not in the caches: they are asked for ahead.
+    /// How many of the touches, from the first, do not fault, and whether there are writes among these:
+    /// [`Pmap::run_length`] of reads and writes mixed. A page that there is not ends a run. Those who touch have other
+    /// tables to go through as well, so that entries are not in the caches: they are asked for ahead.
     #[must_use]
-    pub fn mixed_run(&self, touches: &[Touch]) -> usize {
+    pub fn mixed_run(&self, touches: &[Touch]) -> (usize, bool) {
         let entries = self.entries.as_slice();
         // The bit for writes is next to the one for reads, and shifted into its place for a write.
         const { assert!(READS_FAULT << 1 == WRITES_FAULT) };
-        let fault = |touch: &Touch| {
-            entries[touch.ppn().index()].0 >> u32::from(touch.access() == Access::Write) & READS_FAULT
-        };
-        let mut clean = 0;
-        while let Some(block) = touches.get(clean..clean + 16) {
-            let ahead = touches[touches.len().min(clean + AHEAD)..].iter().take(16);
-            ahead.for_each(|touch| prefetch(&entries[touch.ppn().index()]));
-            if block.iter().fold(0, |seen, touch| seen | fault(touch)) != 0 {
-                break;
+        let word = |ppn: u32| entries.get(ppn as usize).map_or(READS_FAULT | WRITES_FAULT, |one| one.0);
+        let fault =
+            |touch: &Touch| word(touch.ppn().0) >> u32::from(touch.access() == Access::Write) & READS_FAULT;
+        let (mut clean, mut writes, mut size) = (0, false, FIRST);
+        while clean < touches.len() {
+            let block = &touches[clean..touches.len().min(clean + size)];
+            let ahead = touches[touches.len().min(clean + AHEAD)..].iter().take(size);
+            ahead.filter_map(|touch| entries.get(touch.ppn().index())).for_each(prefetch);
+            let reads = Touch::reads(block);
+            let faults = match reads {
+                Some(ppns) => ppns.iter().fold(0, |seen, ppn| seen | word(*ppn)) & READS_FAULT,
+                None => block.iter().fold(0, |seen, touch| seen | fault(touch)),
+            };
+            if faults != 0 {
+                let rest = block.iter().take_while(|touch| fault(touch) == 0).count();
+                return (clean + rest, writes || Touch::any_writes(&block[..rest]));
             }
-            clean += 16;
+            (clean, writes, size) = (clean + block.len(), writes || reads.is_none(), BLOCK);
         }
-        clean + touches[clean..].iter().take_while(|touch| fault(touch) == 0).count()
+        (clean, writes)
     }
 
     /// The machine pages of writes among touches that do not fault.
@@ -374,6 +385,39 @@ mod tests {
             assert_eq!(pmap.run_length(&ppns, Access::Write), at as usize);
             assert_eq!(pmap.run_length(&ppns, Access::Read), 64);
             pmap.set(Ppn(63 - at), before);
+        }
+    }
+
+    /// What there is at a page of 200 others, all private and at rest; none: no page.
+    fn check_mixed_run(at: u32, entry: Option<Entry>, touches: &[Touch]) {
+        let mut pmap = Pmap::new(200, &mut || Ok(())).expect("small");
+        (0..200).for_each(|ppn| pmap.set(Ppn(ppn), Entry::new(State::Private(Mpn(ppn)))));
+        entry.iter().for_each(|entry| pmap.set(Ppn(at), *entry));
+        let faults = entry.is_none_or(|entry| entry.faults(touches[at as usize].access()));
+        let run = if faults { at as usize } else { touches.len() };
+        let writes = touches[..run].iter().any(|touch| touch.access() == Access::Write);
+        assert_eq!(pmap.mixed_run(touches), (run, writes), "{at} {entry:?} {touches:?}");
+    }
+
+    #[test]
+    fn a_run_of_reads_and_writes_ends_at_the_first_that_faults_or_is_of_no_page() {
+        let traced = Entry::new(STATES[1]).with_traced(true);
+        let entries: Vec<Option<Entry>> =
+            STATES.iter().map(|state| Some(Entry::new(*state))).chain([Some(traced), None]).collect();
+        for (len, at) in [(5, 4), (32, 31), (33, 32), (200, 0), (200, 31), (200, 32), (200, 101), (200, 199)]
+        {
+            for (entry, writes_from) in
+                entries.iter().flat_map(|entry| [0, 3, 150, 999].map(|from| (entry, from)))
+            {
+                let access = |place| if place >= writes_from { Access::Write } else { Access::Read };
+                let mut touches: Vec<Touch> =
+                    (0..len).map(|place| Touch::new(Ppn(place), access(place))).collect();
+                for access in [Access::Read, Access::Write] {
+                    let page = if entry.is_some() { at } else { 200 };
+                    touches[at as usize] = Touch::new(Ppn(page), access);
+                    check_mixed_run(at, *entry, &touches);
+                }
+            }
         }
     }
 }

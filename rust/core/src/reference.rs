@@ -6,6 +6,9 @@
 //! it first, it says so as [`Step`]s.
 
 use std::fmt;
+use std::ops::Range;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::types::{Access, Ppn};
 
@@ -123,6 +126,45 @@ impl Ref {
         (self.0 >> KIND_SHIFT < 2).then_some(self.0 as u32)
     }
 
+    /// Whether all of them read or write pages of anonymous memory.
+    #[inline]
+    #[must_use]
+    pub fn are_memory(refs: &[Self]) -> bool {
+        refs.iter().fold(0, |seen, one| seen | one.0) >> KIND_SHIFT < 2
+    }
+
+    /// Pages of anonymous memory from the first to the last that are read or written, the last number of all excepted; none
+    /// if there are none.
+    #[must_use]
+    pub fn memory_range(refs: &[Self]) -> Option<Range<u32>> {
+        let pages = || refs.iter().filter_map(|one| one.memory_page());
+        Some(pages().min()?..pages().max()?.saturating_add(1))
+    }
+
+    /// Whether all of them read or write pages of anonymous memory in that range.
+    #[must_use]
+    pub fn are_within(refs: &[Self], range: &Range<u32>) -> bool {
+        let Some(last) = range.end.checked_sub(1) else { return false };
+        let (first, last) = (signed(range.start), signed(last));
+        let (mut seen, mut is_out) = (0, false);
+        for one in refs {
+            let page = signed(one.0 as u32);
+            seen |= one.0;
+            is_out |= (page < first) | (page > last);
+        }
+        !is_out && seen >> KIND_SHIFT < 2
+    }
+
+    /// What it is, of the guest's page that holds the page or block which it reads or writes.
+    #[inline]
+    #[must_use]
+    pub fn touching(self, ppn: Ppn) -> Touch {
+        debug_assert!(self.is_access() && ppn.0 < MAX_TOUCHED_PAGES);
+        // The lowest bit of the kind says "write" in both.
+        const { assert!(MAX_TOUCHED_PAGES == 1 << 31) };
+        Touch(ppn.0 | (self.0 >> KIND_SHIFT << 31) as u32)
+    }
+
     /// Whether it reads or writes a page or block.
     #[must_use]
     pub fn is_access(self) -> bool {
@@ -130,10 +172,19 @@ impl Ref {
     }
 
     /// Whether a page or block is read or written; of others, read.
+    #[inline]
     #[must_use]
     pub fn access(self) -> Access {
-        if self.is_access() && self.0 >> KIND_SHIFT & 1 == 1 { Access::Write } else { Access::Read }
+        // The lowest bit of the kind, unless the highest is set.
+        const { assert!(FREE == 4) };
+        let kind = self.0 >> KIND_SHIFT;
+        if kind & !(kind >> 2) & 1 == 1 { Access::Write } else { Access::Read }
     }
+}
+
+/// In the same order: processors compare several signed numbers at a time.
+fn signed(page: u32) -> i32 {
+    (page ^ 1 << 31) as i32
 }
 
 fn write_bit(access: Access) -> u64 {
@@ -154,7 +205,8 @@ impl fmt::Debug for Ref {
 pub const MAX_TOUCHED_PAGES: u32 = 1 << 31;
 
 /// A read or write of one of a guest's "physical" pages, packed into 32 bits: the page is below [`MAX_TOUCHED_PAGES`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
 pub struct Touch(u32);
 
 impl Touch {
@@ -165,7 +217,22 @@ impl Touch {
         Self(ppn.0 | if access == Access::Write { MAX_TOUCHED_PAGES } else { 0 })
     }
 
+    /// Whether there are writes among them.
+    #[inline]
+    #[must_use]
+    pub fn any_writes(touches: &[Self]) -> bool {
+        touches.iter().fold(0, |seen, touch| seen | touch.0) >= MAX_TOUCHED_PAGES
+    }
+
+    /// The pages, if all of them are reads.
+    #[inline]
+    #[must_use]
+    pub fn reads(touches: &[Self]) -> Option<&[u32]> {
+        (!Self::any_writes(touches)).then(|| zerocopy::transmute_ref!(touches))
+    }
+
     /// Which page.
+    #[inline]
     #[must_use]
     pub fn ppn(self) -> Ppn {
         Ppn(self.0 & (MAX_TOUCHED_PAGES - 1))
@@ -317,11 +384,50 @@ mod tests {
                     ];
                     for wish in wishes {
                         assert_eq!(Ref::from_bits(Ref::new(wish).bits()).wish(), wish);
-                        let is_memory = matches!(wish, Wish::Memory { .. });
-                        assert_eq!(Ref::new(wish).memory_page(), is_memory.then_some(page));
+                        let (one, is_memory) = (Ref::new(wish), matches!(wish, Wish::Memory { .. }));
+                        assert_eq!(one.memory_page(), is_memory.then_some(page));
+                        assert_eq!(Ref::are_memory(&[Ref::memory(1, access), one]), is_memory);
+                        let writes = one.is_access() && access == Access::Write;
+                        assert_eq!(one.access() == Access::Write, writes);
+                        if one.is_access() {
+                            assert_eq!(one.touching(Ppn(9)), Touch::new(Ppn(9), access));
+                        }
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_range_of_memory_is_that_of_all_its_pages() {
+        const PAGES: [u32; 7] = [0, 1, 5, (1 << 31) - 1, 1 << 31, u32::MAX - 1, u32::MAX];
+        let others = [Ref::new(Wish::Free { page: 2 }), Ref::block(3, 4, Access::Write)];
+        assert_eq!((Ref::memory_range(&[]), Ref::memory_range(&others)), (None, None));
+        for (one, other) in PAGES.iter().flat_map(|one| PAGES.map(|other| (*one, other))) {
+            let mut refs = vec![Ref::memory(one, Access::Write), Ref::memory(other, Access::Read)];
+            let (first, last) = (one.min(other), one.max(other));
+            assert_eq!(Ref::memory_range(&refs), Some(first..last.saturating_add(1)));
+            for (from, to) in PAGES.iter().flat_map(|from| PAGES.map(|to| (*from, to))) {
+                let is_within = from <= first && last < to;
+                assert_eq!(Ref::are_within(&refs, &(from..to)), is_within, "{refs:?} {from} {to}");
+            }
+            refs.extend(others);
+            assert_eq!(Ref::memory_range(&refs), Some(first..last.saturating_add(1)));
+            assert!(!Ref::are_within(&refs, &(0..u32::MAX)), "what else there is has to be looked at");
+        }
+    }
+
+    #[test]
+    fn touches_are_reads_or_have_a_write_among_them() {
+        let [read, write] = [Access::Read, Access::Write].map(|access| Touch::new(Ppn(7), access));
+        for (touches, reads) in [
+            (vec![], Some(vec![])),
+            (vec![read; 3], Some(vec![7; 3])),
+            (vec![read, write], None),
+            (vec![write; 9], None),
+        ] {
+            assert_eq!(Touch::reads(&touches).map(<[u32]>::to_vec), reads);
+            assert_eq!(Touch::any_writes(&touches), reads.is_none());
         }
     }
 

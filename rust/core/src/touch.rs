@@ -119,11 +119,12 @@ impl Host {
         }))
     }
 
-    /// The guest touches its pages in turn, reads and writes mixed; `watch` is told of each fault.
+    /// The guest touches its pages in turn, reads and writes mixed; `watch` is told of each fault. A page that the virtual
+    /// machine does not have ends the batch: what comes before it is served.
     ///
     /// # Errors
     ///
-    /// [`Error::PageOutOfRange`]; no page was touched.
+    /// [`Error::PageOutOfRange`] if the first is such a page; nothing happened.
     pub fn play(
         &mut self,
         vm: VmId,
@@ -131,11 +132,15 @@ impl Host {
         writes: Writes,
         watch: Watch<'_>,
     ) -> Result<TouchReport, Error> {
-        self.check_touches(vm, touches)?;
+        if let Some(first) = touches.first() {
+            self.check_ppns(vm, &[first.ppn().0])?;
+        }
         Ok(self.serve(vm, touches.len(), watch, |host, from, to| {
             let stretch = &touches[from..to];
-            let run = host.memory.vm(vm).pmap().mixed_run(stretch);
-            host.store_written(vm, &stretch[..run], writes);
+            let (run, has_writes) = host.memory.vm(vm).pmap().mixed_run(stretch);
+            if has_writes {
+                host.store_written(vm, &stretch[..run], writes);
+            }
             (run, stretch.get(run).map(|touch| (touch.ppn(), touch.access())))
         }))
     }
@@ -211,7 +216,7 @@ impl Host {
     }
 
     /// Serves `len` references with `run`, which serves some of those from a place up to another and names the one that
-    /// faults, if any.
+    /// faults, if any. A page that the virtual machine does not have is the end.
     pub(crate) fn serve(
         &mut self,
         vm: VmId,
@@ -219,13 +224,16 @@ impl Host {
         watch: Watch<'_>,
         mut run: impl FnMut(&mut Self, usize, usize) -> (usize, Option<(Ppn, Access)>),
     ) -> TouchReport {
-        let before = self.memory.vm(vm).counts;
+        let (before, pages) = (self.memory.vm(vm).counts, self.memory.vm(vm).pmap().pages());
         let (mut done, mut end) = (0, len);
         let mut stopped = if len > 0 { self.refuse_blocked(vm) } else { None };
         while done < end && stopped.is_none() {
             let (served, faulted) = run(self, done, end.min(done + STRETCH));
             done += served;
             let Some((ppn, access)) = faulted else { continue };
+            if ppn.0 >= pages {
+                break;
+            }
             match self.fault(vm, ppn, access) {
                 Ok(fault) if watch(done, fault).is_break() => end = done + 1,
                 Ok(_) => {}
@@ -283,17 +291,6 @@ impl Host {
                 Ok(FaultKind::Kept)
             }
             State::Private(_) => unreachable!("accesses to an untraced private page that stays do not fault"),
-        }
-    }
-
-    /// Refuses touches of a page that the virtual machine does not have.
-    fn check_touches(&self, vm: VmId, touches: &[Touch]) -> Result<(), Error> {
-        let pages = self.memory.vm(vm).pmap().pages();
-        match touches.iter().map(|touch| touch.ppn().0).max() {
-            Some(ppn) if ppn >= pages => {
-                Err(Error::PageOutOfRange { vm: self.vm(vm).name.clone(), ppn: i64::from(ppn), pages })
-            }
-            _ => Ok(()),
         }
     }
 
@@ -377,6 +374,19 @@ mod tests {
         let report = host.touch(vm, &[0, 1, 2, 0, 1, 2], Access::Read).expect("four pages");
         assert_eq!((report.counts.page_ins, touched(&host)), (1, Some(3)));
         assert!(host.memory.entry(vm, Ppn(3)).is_traced());
+    }
+
+    #[test]
+    fn touches_end_at_a_page_that_there_is_not() {
+        let mut host = Host::new(HostConfig::bare(8, ContentKind::Tokens, Seed([1; 32]))).expect("small");
+        let vm = host.power_on(VmConfig::new("one", 4), &mut || Ok(())).expect("small");
+        let touches = [0, 1, 4, 2].map(|ppn| Touch::new(Ppn(ppn), Access::Write));
+        let played = host.play(vm, &touches, Writes::Unique, &mut go_on).expect("the first is a page");
+        assert_eq!((played.done, played.stopped, played.counts.references), (2, None, 2));
+        let waits = |host: &Host| host.vm(vm).waits;
+        let refused = host.play(vm, &touches[2..], Writes::Unique, &mut go_on);
+        assert_eq!(refused, Err(Error::PageOutOfRange { vm: "one".into(), ppn: 4, pages: 4 }));
+        assert!(!waits(&host) && host.memory.entry(vm, Ppn(2)).state() == State::Empty);
     }
 
     #[test]

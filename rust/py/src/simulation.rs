@@ -8,11 +8,12 @@ use esxcore_core::error::Error;
 use esxcore_core::reference::{Ref, Writes};
 use esxcore_core::share::ScanReport;
 use esxcore_core::simulate::{Latencies, Simulation as CoreSimulation, SimulationConfig};
+use esxcore_core::types::Access;
 use esxcore_core::workload::{Batch, Ops, Program, Then, Workload as CoreWorkload};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::arrays::Row;
+use crate::arrays::{Ppns, Row};
 use crate::calls::{VmRef, find};
 use crate::errors::{busy, to_py};
 use crate::host::{Host, scan_row};
@@ -177,16 +178,61 @@ struct Foreign {
     ask: Py<PyAny>,
 }
 
-/// (references, references of an operation, places where operations end or none, processor time of one, wake time in ns or
-/// -1 for the next batch at once or -2 for the end)
-type PackedBatch<'py> = (Row<'py, u64>, u32, Option<Row<'py, u32>>, u64, i64);
+/// (pages or blocks, which references are writes, files of blocks or -1, references of an operation, places where operations
+/// end or none, processor time of one, wake time in ns or -1 for the next batch at once or -2 for the end)
+type PackedBatch<'py> =
+    (Ppns<'py>, Writing<'py>, Option<Row<'py, i64>>, u32, Option<Row<'py, u32>>, u64, i64);
+
+/// Which references are writes.
+#[derive(FromPyObject)]
+enum Writing<'py> {
+    /// All, or none.
+    All(bool),
+    /// Those whose number is not 0.
+    Each(Row<'py, u8>),
+}
+
+/// Adds references whose numbers were found to be in range and as many of each kind.
+fn add_refs(
+    refs: &mut Vec<Ref>,
+    pages: impl Iterator<Item = u32>,
+    writing: &Writing<'_>,
+    files: Option<&Row<'_, i64>>,
+) -> PyResult<()> {
+    let access = |writes| if writes { Access::Write } else { Access::Read };
+    let (all, flags) = match writing {
+        Writing::All(writes) => (access(*writes), None),
+        Writing::Each(flags) => (Access::Read, Some(flags.as_slice()?)),
+    };
+    let files = files.map(Row::as_slice).transpose()?;
+    if flags.is_none() && files.is_none() {
+        refs.extend(pages.map(|page| Ref::memory(page, all)));
+        return Ok(());
+    }
+    refs.extend(pages.enumerate().map(|(place, page)| {
+        let access = flags.map_or(all, |flags| access(flags[place] != 0));
+        match files.map_or(-1, |files| files[place]) {
+            file @ 0.. => Ref::block(file as u32, page, access),
+            _ => Ref::memory(page, access),
+        }
+    }));
+    Ok(())
+}
 
 impl Foreign {
     fn fill(&self, now_ns: u64, batch: &mut Batch) -> PyResult<()> {
         Python::attach(|py| {
             let answer = self.ask.call1(py, (now_ns,))?;
-            let (refs, each, ends, op_ns, then): PackedBatch<'_> = answer.extract(py)?;
-            batch.refs.extend(refs.as_slice()?.iter().map(|packed| Ref::from_bits(*packed)));
+            let (pages, writing, files, each, ends, op_ns, then): PackedBatch<'_> = answer.extract(py)?;
+            match pages {
+                Ppns::Narrow(pages) => {
+                    add_refs(&mut batch.refs, pages.as_slice()?.iter().copied(), &writing, files.as_ref())?
+                }
+                Ppns::Wide(pages) => {
+                    let pages = pages.as_slice()?.iter().map(|page| *page as u32);
+                    add_refs(&mut batch.refs, pages, &writing, files.as_ref())?;
+                }
+            }
             batch.ops = match ends {
                 Some(ends) => Ops::Ends(ends.as_slice()?.to_vec()),
                 None => Ops::Each(each),

@@ -67,8 +67,13 @@ impl Table {
     fn code(&self, page: u32) -> u32 {
         match self.near.as_slice().get(page as usize) {
             Some(code) => *code,
-            None => self.far.get(&page).copied().unwrap_or(0),
+            None => self.far_code(page),
         }
+    }
+
+    #[cold]
+    fn far_code(&self, page: u32) -> u32 {
+        self.far.get(&page).copied().unwrap_or(0)
     }
 
     fn set(&mut self, page: u32, code: u32) {
@@ -131,14 +136,20 @@ impl Anonymous {
         pages.filter_map(|page| near.get(page as usize)).for_each(prefetch);
     }
 
-    /// The guest pages that these pages of memory are in; 0 for those in none.
+    /// Finds the guest pages that these pages of memory are in; returns how many, from the first, are in one.
     #[inline]
-    pub fn find_all(&self, pages: impl Iterator<Item = u32>, found: &mut [u32]) {
+    pub fn find_all(&self, pages: impl Iterator<Item = u32>, found: &mut [u32]) -> usize {
         let near = self.table.near.as_slice();
-        for (ppn, page) in found.iter_mut().zip(pages) {
-            let code = near.get(page as usize).copied().unwrap_or_else(|| self.table.code(page));
-            *ppn = if code < ON_SWAP { code } else { 0 };
+        // Nothing but look-ups, so that many of them are in flight.
+        for (code, page) in found.iter_mut().zip(pages) {
+            *code = near.get(page as usize).copied().unwrap_or_else(|| self.table.far_code(page));
         }
+        // The mark of what is on the swap device shows as it is, that of what is nowhere when one is taken off.
+        if found.iter().fold(0, |seen, code| seen | code | code.wrapping_sub(1)) < ON_SWAP {
+            return found.len();
+        }
+        let is_here = |code: &&u32| (1..ON_SWAP).contains(*code);
+        found.iter().take_while(is_here).count()
     }
 
     /// The guest page that a page of memory is in; 0 if it is in none.

@@ -17,8 +17,10 @@ use crate::types::{Access, Ppn};
 
 /// Look-ups in flight at a time: their cache misses overlap.
 const IN_FLIGHT: usize = 16;
+/// References of memory that are translated together, after the first.
+const TOGETHER: usize = 64;
 /// How far ahead references are whose pages of memory are asked for.
-const AHEAD: usize = 4 * IN_FLIGHT;
+const AHEAD: usize = 64;
 
 /// Levels of the free list, in pages. Linux 2.4's rule: the least is a 128th of memory, 20 to 255 pages; a guest too small
 /// for that keeps a 16th.
@@ -96,25 +98,40 @@ impl Kernel {
         (mix(self.image ^ mix(u64::from(file) << 32 | u64::from(block))) >> 1).max(1)
     }
 
-    /// The pages of up to [`IN_FLIGHT`] references; 0 for what is in none. Those of `ahead` are to be found soon.
+    /// Translates the first of up to [`TOGETHER`] references that are in pages if all are of memory, as mostly they are, and
+    /// no steps are pending; returns how many.
     #[inline]
-    fn find_some(&self, refs: &[Ref], ahead: &[Ref]) -> [u32; IN_FLIGHT] {
-        let mut found = [0; IN_FLIGHT];
-        if refs.iter().all(|one| one.memory_page().is_some()) {
-            // Of a page of memory, its number; asking for anything else ahead does no harm.
-            let low = |one: &Ref| one.bits() as u32;
-            self.memory.expect(ahead.iter().map(low));
-            self.memory.find_all(refs.iter().map(low), &mut found);
-            return found;
+    fn translate_memory(&mut self, refs: &[Ref], touches: &mut Vec<Touch>) -> Option<usize> {
+        if !Ref::are_memory(refs) || !self.pending.is_empty() {
+            return None;
         }
-        self.find_blocks(refs, &mut found);
-        found
+        let mut ppns = [0; TOGETHER];
+        let here = self.memory.find_all(refs.iter().map(|one| one.bits() as u32), &mut ppns[..refs.len()]);
+        self.memory.pool.hit_all(&ppns[..here]);
+        touches.extend(ppns[..here].iter().zip(refs).map(|(ppn, one)| one.touching(Ppn(*ppn))));
+        Some(here)
     }
 
-    /// The same where blocks are among them. Each of the three tables on the way is gone through for all before the next
-    /// one is, because a guess gone wrong in one would hold up all that follow.
-    #[inline]
-    fn find_blocks(&self, refs: &[Ref], found: &mut [u32; IN_FLIGHT]) {
+    /// Translates the first of any references that are in pages; returns how many.
+    fn translate_mixed(&mut self, refs: &[Ref], touches: &mut Vec<Touch>) -> usize {
+        let before = touches.len();
+        for some in refs.chunks(IN_FLIGHT) {
+            let found = self.find_some(some);
+            let here = found[..some.len()].iter().position(|ppn| *ppn == 0).unwrap_or(some.len());
+            let (refs, ppns) = (&some[..here], &found[..here]);
+            self.note_some(refs, ppns);
+            touches.extend(ppns.iter().zip(refs).map(|(ppn, one)| one.touching(Ppn(*ppn))));
+            if here < some.len() {
+                break;
+            }
+        }
+        touches.len() - before
+    }
+
+    /// The pages of up to [`IN_FLIGHT`] references; 0 for what is in none. Each of the three tables on the way is gone
+    /// through for all before the next one is, because a guess gone wrong in one would hold up all that follow.
+    fn find_some(&self, refs: &[Ref]) -> [u32; IN_FLIGHT] {
+        let mut found = [0; IN_FLIGHT];
         let word = |one: Ref| match one.wish() {
             Wish::Block { file, block, .. } => block_word(file, block),
             _ => 0,
@@ -134,6 +151,7 @@ impl Kernel {
                 *ppn = index.find(&self.owners, word);
             }
         }
+        found
     }
 
     /// Notes references of pages.
@@ -233,16 +251,16 @@ impl GuestOs for Kernel {
 
     fn translate(&mut self, refs: &[Ref], touches: &mut Vec<Touch>) -> usize {
         let before = touches.len();
-        for (place, some) in (0..).step_by(IN_FLIGHT).zip(refs.chunks(IN_FLIGHT)) {
-            let ahead = &refs[refs.len().min(place + AHEAD)..refs.len().min(place + AHEAD + IN_FLIGHT)];
-            let found = self.find_some(some, ahead);
-            let here = found[..some.len()].iter().position(|ppn| *ppn == 0).unwrap_or(some.len());
-            let (refs, ppns) = (&some[..here], &found[..here]);
-            self.note_some(refs, ppns);
-            touches.extend(ppns.iter().zip(refs).map(|(ppn, one)| Touch::new(Ppn(*ppn), one.access())));
-            if here < some.len() {
+        let (mut rest, mut size) = (refs, IN_FLIGHT);
+        while let Some(some) = rest.get(..rest.len().min(size)).filter(|some| !some.is_empty()) {
+            // Of a page of memory, its number; asking for anything else ahead does no harm.
+            let ahead = rest.iter().skip(AHEAD).take(size);
+            self.memory.expect(ahead.map(|one| one.bits() as u32));
+            let here = self.translate_memory(some, touches);
+            if here.unwrap_or_else(|| self.translate_mixed(some, touches)) < some.len() {
                 break;
             }
+            (rest, size) = (&rest[some.len()..], TOGETHER);
         }
         touches.len() - before
     }

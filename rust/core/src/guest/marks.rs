@@ -9,12 +9,19 @@ use zerocopy::IntoBytes;
 #[derive(Clone, Default)]
 pub(super) struct Marks {
     words: Vec<u64>,
+    count: u32,
 }
 
 impl Marks {
     /// Bits below `len`, all clear; memory becomes real as bits are set.
     pub fn clear(len: u32) -> Self {
-        Self { words: vec![0; (len as usize).div_ceil(64)] }
+        Self { words: vec![0; (len as usize).div_ceil(64)], count: 0 }
+    }
+
+    /// How many are set.
+    #[inline]
+    pub fn count(&self) -> u32 {
+        self.count
     }
 
     /// Whether a bit is set; those beyond the end are not.
@@ -29,6 +36,7 @@ impl Marks {
         let word = &mut self.words[bit as usize / 64];
         if *word >> (bit % 64) & 1 == 0 {
             *word |= 1 << (bit % 64);
+            self.count += 1;
         }
     }
 
@@ -55,6 +63,7 @@ impl Marks {
         let was_set = self.get(bit);
         if was_set {
             self.words[bit as usize / 64] &= !(1 << (bit % 64));
+            self.count -= 1;
         }
         was_set
     }
@@ -91,7 +100,7 @@ mod tests {
         assert_eq!((marks.first_clear(0, 130), marks.first_clear(71, 130)), (Some(70), Some(129)));
         assert_eq!((marks.first_clear(71, 129), marks.first_clear(130, 130)), (None, None));
         assert!(marks.take(3) && !marks.take(3) && !marks.take(70) && !marks.take(5000));
-        assert_eq!(marks.first_clear(0, 130), Some(3));
+        assert_eq!((marks.first_clear(0, 130), marks.count()), (Some(3), 127));
         let before = format!("{marks:?}");
         marks.set_far(100_000);
         assert!(marks.get(100_000) && !marks.get(99_999) && before != format!("{marks:?}"));
@@ -106,6 +115,8 @@ mod tests {
             assert_eq!((0..130).filter(|bit| marks.get(*bit)).collect::<Vec<u32>>(), before);
             marks.set_all(&[129, 3, 64, 3]);
             assert_eq!((0..130).filter(|bit| marks.get(*bit)).collect::<Vec<u32>>(), [3, 64, 129]);
+            marks.set(3);
+            assert_eq!(marks.count(), 3);
         }
     }
 }

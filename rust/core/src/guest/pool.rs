@@ -58,7 +58,10 @@ impl Pool {
     /// Pages that are in the pool are referenced, one after the other.
     #[inline]
     pub fn hit_all(&mut self, ppns: &[u32]) {
+        debug_assert!(ppns.iter().all(|ppn| self.contains(*ppn)), "what is no page of the pool has no mark");
         match self.looks {
+            // As long as nothing was replaced, all pages have been referenced, and there is nothing to say.
+            Looks::WhenItsTurnComes if self.referenced.count() == self.order.len() => {}
             Looks::WhenItsTurnComes => self.referenced.set_all(ppns),
             Looks::AtEachReference => {
                 ppns.iter().for_each(|ppn| self.order.prefetch(*ppn));

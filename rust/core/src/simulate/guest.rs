@@ -181,13 +181,8 @@ impl Guest {
         });
         let played = match played {
             Ok(played) => played,
-            Err(Error::PageOutOfRange { pages, .. }) if touches[0].ppn().0 < pages => {
-                // What comes before that page is served first, wherever batches end.
-                let place = touches.iter().position(|one| one.ppn().0 >= pages).expect("it was refused");
-                return self.play(number, &touches[..place], world, until_ns);
-            }
-            Err(Error::PageOutOfRange { vm, pages, .. }) => {
-                let ppn = i64::from(touches[0].ppn().0);
+            // Of those that come before such a page all are served by now, wherever batches end.
+            Err(Error::PageOutOfRange { vm, ppn, pages }) => {
                 // It cannot go on; everybody else can.
                 process.end(Fate::Killed);
                 let workload = process.workload.name().to_string();

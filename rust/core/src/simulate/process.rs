@@ -126,16 +126,13 @@ impl Process {
 
     /// Takes note of the memory that its batch names.
     pub fn note_memory(&mut self) {
-        let (from, to) = self.batch.refs.iter().fold((u32::MAX, 0), |(from, to), one| {
-            let page = one.memory_page();
-            (from.min(page.unwrap_or(u32::MAX)), to.max(page.map_or(0, |page| page.saturating_add(1))))
-        });
-        if to == 0 {
+        if Ref::are_within(&self.batch.refs, &self.memory) {
             return;
         }
+        let Some(named) = Ref::memory_range(&self.batch.refs) else { return };
         self.memory = match self.memory.is_empty() {
-            true => from..to,
-            false => self.memory.start.min(from)..self.memory.end.max(to),
+            true => named,
+            false => self.memory.start.min(named.start)..self.memory.end.max(named.end),
         };
     }
 

@@ -90,10 +90,9 @@ impl Accessed {
 fn access(host: &mut Host, vm: VmId, steps: &[Step], device: Option<Reach>, watch: Watch<'_>) -> Accessed {
     let accessed = match (steps[0], device) {
         (Step::DiskRead { .. }, _) => Ok(Accessed::one(None, IoCounts::default())),
-        (Step::Touch(first), _) => host
-            .play(vm, &first_touches(steps), Writes::Unique, watch)
-            .or_else(|_| host.play(vm, &[first], Writes::Unique, watch))
-            .map(Accessed::by_itself),
+        (Step::Touch(_), _) => {
+            host.play(vm, &first_touches(steps), Writes::Unique, watch).map(Accessed::by_itself)
+        }
         (Step::Fill(ppn, filling), None) => host.fill(vm, ppn, filling, watch).map(Accessed::by_itself),
         (Step::DiskWrite { ppn, .. }, None) => {
             host.play(vm, &[Touch::new(ppn, Access::Read)], Writes::Unique, watch).map(Accessed::by_itself)
