@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from esxcore.errors import ConfigError
+from esxcore.hints import did_you_mean
 from esxcore.paper.claims import Claim, Kind
 from esxcore.paper.reproduction import Laboratory, Reproduction
-from esxcore.workload.programs import nearest
 
 __all__ = ["TARGETS", "Claim", "Kind", "Laboratory", "Reproduction", "reproduce", "targets"]
 
@@ -65,7 +65,7 @@ def targets(names: Iterable[str]) -> tuple[str, ...]:
     """
     wanted = set(names) or {"all"}
     for name in wanted - set(TARGETS) - {"all"}:
-        raise ConfigError(f"target: {name!r}; {nearest(name, [*TARGETS, 'all'])}")
+        raise ConfigError(f"target: {name!r}; {did_you_mean(name, [*TARGETS, 'all'])}")
     return tuple(name for name in TARGETS if "all" in wanted or name in wanted)
 
 

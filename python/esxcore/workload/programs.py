@@ -184,10 +184,6 @@ def _check_names(kind: str, given: Iterable[object], rows: Mapping[str, Paramete
             raise ArgumentTypeError(f"{kind}: unknown parameter {name!r}; {advice}")
 
 
-nearest = did_you_mean
-"""What `esxcore.paper` calls it."""
-
-
 def _count(value: Any, what: str) -> int:
     return in_range(value, what, 0, _MOST)
 

@@ -99,12 +99,14 @@ impl Kernel {
     }
 
     /// Translates the first of up to [`TOGETHER`] references that are in pages if all are of memory, as mostly they are, and
-    /// no steps are pending; returns how many.
+    /// no steps are pending; returns how many. Those of `ahead` are to be found soon.
     #[inline]
-    fn translate_memory(&mut self, refs: &[Ref], touches: &mut Vec<Touch>) -> Option<usize> {
+    fn translate_memory(&mut self, refs: &[Ref], ahead: &[Ref], touches: &mut Vec<Touch>) -> Option<usize> {
         if !Ref::are_memory(refs) || !self.pending.is_empty() {
             return None;
         }
+        // Of a page of memory, its number; asking for anything else ahead does no harm.
+        self.memory.expect(ahead.iter().map(|one| one.bits() as u32));
         let mut ppns = [0; TOGETHER];
         let here = self.memory.find_all(refs.iter().map(|one| one.bits() as u32), &mut ppns[..refs.len()]);
         self.memory.pool.hit_all(&ppns[..here]);
@@ -253,10 +255,8 @@ impl GuestOs for Kernel {
         let before = touches.len();
         let (mut rest, mut size) = (refs, IN_FLIGHT);
         while let Some(some) = rest.get(..rest.len().min(size)).filter(|some| !some.is_empty()) {
-            // Of a page of memory, its number; asking for anything else ahead does no harm.
-            let ahead = rest.iter().skip(AHEAD).take(size);
-            self.memory.expect(ahead.map(|one| one.bits() as u32));
-            let here = self.translate_memory(some, touches);
+            let ahead = &rest[rest.len().min(AHEAD)..rest.len().min(AHEAD + size)];
+            let here = self.translate_memory(some, ahead, touches);
             if here.unwrap_or_else(|| self.translate_mixed(some, touches)) < some.len() {
                 break;
             }

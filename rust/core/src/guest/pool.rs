@@ -109,6 +109,27 @@ impl Pool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_reference_is_noted_whatever_came_before() {
+        let mut pool = pool(Replacement::TwoList);
+        let noted = |pool: &Pool| (0..10).filter(|ppn| pool.referenced.get(*ppn)).collect::<Vec<u32>>();
+        for all in [[3, 1, 4, 0, 2]; 2] {
+            pool.hit_all(&all);
+            assert_eq!(noted(&pool), [0, 1, 2, 3, 4]);
+        }
+        pool.insert(7);
+        assert_eq!(noted(&pool), [0, 1, 2, 3, 4]);
+        pool.hit_all(&[7, 7]);
+        assert_eq!(noted(&pool), [0, 1, 2, 3, 4, 7]);
+        pool.remove(2);
+        pool.insert(2);
+        pool.insert(9);
+        pool.hit_all(&[2]);
+        assert_eq!(noted(&pool), [0, 1, 2, 3, 4, 7]);
+        pool.hit_all(&[1, 9]);
+        assert_eq!(noted(&pool), [0, 1, 2, 3, 4, 7, 9]);
+    }
+
     fn pool(kind: Replacement) -> Pool {
         let mut pool = Pool::new(kind, 10);
         (0..5).for_each(|ppn| pool.insert(ppn));
