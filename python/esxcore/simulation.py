@@ -111,7 +111,7 @@ class Simulation:
         self._core = _core.Simulation(
             in_range(processors, "processors", 1, 2**20), self.costs.as_dict()
         )
-        self._before: dict[str, Any] = {}
+        self._before: dict[int, Any] = {}  # by the serial number of a virtual machine
 
     def __repr__(self) -> str:
         return f"<Simulation at {self.host.now:g} s of {self.host!r}>"
@@ -184,8 +184,9 @@ class Simulation:
         it is, with the same results if the same is done to both. Workloads that are built in are
         copied; one written in Python by its own method ``fork()``, if it has one, or else by
         `copy.deepcopy`: two processes of one object have one copy, and a reference to this
-        simulation or its host becomes one to the copy. A policy is shared, unless it has a method
-        ``fork()``, as `Host.fork` says.
+        simulation, its host or its policy becomes one to the copy's. Functions are not copied:
+        what a closure remembers is shared, so keep it in attributes. A policy is shared, unless it
+        has a method ``fork()``, as `Host.fork` says.
 
         Raises
         ------
@@ -210,10 +211,13 @@ class Simulation:
         """
         need_real_memory(self.host.stats()["real_bytes"], "a fork of this simulation")
         fork, host = object.__new__(Simulation), object.__new__(Host)
+        policy = self.host._policy_of_fork()
         memo = {id(self): fork, id(self.host): host}
+        if policy is not None:
+            memo[id(self.host._policy)] = policy  # a workload that has it has the copy's
         fork.host, fork.costs, fork._before = host, self.costs, dict(self._before)
         fork._core, core = self._core.fork(self.host._core, copying(memo))
-        host._become_fork(self.host, core)
+        host._become_fork(self.host, core, policy)
         return fork
 
     def __reduce__(self) -> str:
@@ -235,8 +239,8 @@ class Simulation:
     def look(self, vm: Vm | str) -> WorkReport:
         """As `report`, but with the percentiles of the operations since the last look."""
         facts = self._core.report(self.host._core, self.host._ref(vm))
-        name = vm if isinstance(vm, str) else vm.name
-        before, self._before[name] = self._before.get(name), facts["latencies"]
+        before = self._before.get(facts["serial"])
+        self._before[facts["serial"]] = facts["latencies"]
         return _report(facts, before)
 
 

@@ -231,3 +231,56 @@ def test_a_process_that_ends_gives_its_memory_back_to_a_guest_that_manages_it(ki
     assert (simulation.report(vm).living, pages()) == (1, 1000)
     assert host.vms()["guest_cache_pages"][0] >= cached
     host.audit()
+
+
+def test_a_machine_powered_on_in_place_of_another_has_done_nothing() -> None:
+    host = esxcore.Host(memory="256MiB", content="tokens")
+    simulation = esxcore.Simulation(host)
+    host.power_on("web", "64MiB")
+    simulation.start("web", esxcore.zipf("20MiB", refs_per_s=1000))
+    simulation.advance(5)
+    assert simulation.look("web").operations == 500
+    host.power_off("web")
+    host.power_on("web", "32MiB")
+    for look in (simulation.report, simulation.look, simulation.fork().report):
+        fresh = look("web")
+        assert (fresh.operations, fresh.living, fresh.p50_ns) == (0, 0, -1)
+    simulation.advance(1)
+    assert simulation.look("web").p50_ns == -1
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "said"),
+    [
+        (esxcore.Batch([2**31], op_time=0.01), esxcore.PageRangeError, "page 2147483648; expected"),
+        (esxcore.Batch([1], files=[3]), esxcore.WorkloadError, "file 3, but a guest without"),
+    ],
+)
+def test_what_a_guest_without_management_cannot_have_is_told(
+    batch: esxcore.Batch, error: type[Exception], said: str
+) -> None:
+    class Refers:
+        def batch(self, _now: float) -> esxcore.Batch:
+            return batch
+
+    host = esxcore.Host(memory="256MiB", content="tokens")
+    host.power_on("web", "64MiB")
+    simulation = esxcore.Simulation(host)
+    simulation.start("web", Refers())
+    with pytest.raises(error, match=said):
+        simulation.advance(2)
+    assert simulation.report("web").killed == 1
+
+
+def test_whose_fault_an_exit_was() -> None:
+    class Exits:
+        def batch(self, _now: float) -> esxcore.Batch:
+            raise SystemExit(5)
+
+    host = esxcore.Host(memory="256MiB", content="tokens")
+    host.power_on("web", "64MiB")
+    simulation = esxcore.Simulation(host)
+    simulation.start("web", Exits())
+    with pytest.raises(SystemExit) as raised:
+        simulation.advance(1)
+    assert raised.value.__notes__ == ["in workload Exits, 0 s after it began"]

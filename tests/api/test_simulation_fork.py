@@ -310,3 +310,40 @@ def test_now_is_the_moment_of_an_error() -> None:
     simulation.host.power_off("plain")
     simulation.advance(0.375)
     assert simulation.now == 4
+
+
+class Kept:
+    """A policy that remembers what a workload tells it, and forks."""
+
+    def __init__(self, boost: int = 0) -> None:
+        self.boost = boost
+
+    def targets(self, view: esxcore.HostView) -> Any:
+        return view.apportion(view.active_pages + 1)
+
+    def fork(self) -> Kept:
+        return Kept(self.boost)
+
+
+class Tells:
+    """A workload that has the policy."""
+
+    def __init__(self, policy: Kept) -> None:
+        self.policy = policy
+
+    def batch(self, now: float) -> esxcore.Batch:
+        self.policy.boost += 1
+        return esxcore.Batch([0], sleep_until=now + 1)
+
+
+def test_a_workload_that_has_the_policy_has_that_of_the_copy() -> None:
+    policy = Kept()
+    host = esxcore.Host(memory="256MiB", content="tokens", policy=policy)
+    host.power_on("web", "64MiB")
+    simulation = esxcore.Simulation(host)
+    simulation.start("web", Tells(policy))
+    simulation.advance(3)
+    told, other = policy.boost, simulation.fork()
+    other.advance(5)
+    assert policy.boost == told > 0
+    assert other.host.policy.boost > told

@@ -331,6 +331,24 @@ def test_a_study_is_resumed_where_ctrl_c_ended_it(ledger: Path) -> None:
     assert task.asked == list(study.jobs[5:])
 
 
+def test_a_row_that_was_written_as_ctrl_c_came_counts(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, add = study_of(sweeps.lab(), GRID, None, 3), Ledger.add
+
+    def interrupted(book: Ledger, key: str, metrics: Any) -> None:
+        before = dict(book._rows)
+        add(book, key, metrics)
+        if len(book) == 3:
+            book._rows = before
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Ledger, "add", interrupted)
+    with pytest.raises(SweepInterrupted) as caught, Ledger(ledger, study.provenance()) as book:
+        counted(study, book)
+    assert len(caught.value.result) == sweeps.rows_in(ledger) == 3
+
+
 def whole_result(study: Study) -> SweepResult:
     with Ledger(None, study.provenance()) as book:
         return counted(study, book)

@@ -342,16 +342,18 @@ class Host(HostClock, HostDivision):
         """
         need_real_memory(self._core.stats()["real_bytes"], "a fork of this host")
         copy = object.__new__(Host)
-        copy._become_fork(self, self._core.fork())
+        copy._become_fork(self, self._core.fork(), self._policy_of_fork())
         return copy
 
-    def _become_fork(self, host: Host, core: _core.Host) -> None:
+    def _policy_of_fork(self) -> Policy | None:
+        split = getattr(self._policy, "fork", None)
+        return resolve_policy(split()) if callable(split) else self._policy
+
+    def _become_fork(self, host: Host, core: _core.Host, policy: Policy | None) -> None:
         self.seed_entropy, self.content = host.seed_entropy, host.content
-        self._policy, self._core = host._policy, core
-        split = getattr(host._policy, "fork", None)
-        if callable(split):
-            self._policy = resolve_policy(split())
-            core.exchange_policy(core_form(self._policy))
+        self._policy, self._core = policy, core
+        if policy is not None and policy is not host._policy:
+            core.exchange_policy(core_form(policy))
 
     def audit(self) -> None:
         """Checks every invariant of the host's state; `InvariantError` names the first broken."""

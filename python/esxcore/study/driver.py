@@ -71,6 +71,7 @@ def drive(
                     progress(*done)
         except KeyboardInterrupt as interrupt:
             pressed.hold()
+            ledger.read_again()
             raise SweepInterrupted(result_of(study, ledger), ledger.path) from interrupt
     return result_of(study, ledger)
 

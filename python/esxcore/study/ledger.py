@@ -115,6 +115,12 @@ class Ledger:
             self._file.execute("INSERT INTO rows VALUES (?, ?, ?)", (key, text, _sum(key, text)))
         self._rows[key] = json.loads(text)
 
+    def read_again(self) -> None:
+        """Learns which rows are written: Ctrl-C may come when one is, and before it is noted."""
+        with self._blaming():
+            rows = self._file.execute("SELECT key, metrics FROM rows").fetchall()
+        self._rows = {key: json.loads(text) for key, text in rows}
+
     def close(self) -> None:
         """Puts everything into the one file and lets go of it."""
         file = self.__dict__.pop("_file", None)

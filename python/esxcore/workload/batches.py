@@ -191,6 +191,8 @@ def _whole(values: Any, name: str, what: str, bound: int, *, least: int = 0) -> 
 def _flags(writes: Any, references: int, name: str) -> bool | NDArray[np.uint8]:
     """Whether all references are writes, or a number for each that is not 0 if it is."""
     array = np.asarray(writes)
+    if array.size == 0:
+        array = array.astype(np.bool_)  # an empty list is of floats
     if array.dtype != np.bool_ or array.shape not in ((), (references,)):
         raise ArgumentTypeError(
             f"workload {name}: writes: {array.dtype} of shape {array.shape}; expected one bool, or"

@@ -67,7 +67,7 @@ class _Asked:
         """Its next batch, checked."""
         try:
             return packed(self._process.batch(now_ns / 1e9), self._name)
-        except Exception as error:
+        except BaseException as error:  # SystemExit as well: it is not the host's
             error.add_note(f"in workload {self._name}, {now_ns / 1e9:g} s after it began")
             raise
 

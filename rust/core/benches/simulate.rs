@@ -143,7 +143,7 @@ impl Bench {
     /// Lets a process live until it ends.
     fn live(&mut self, workload: Box<Prepared>) {
         self.simulation.start(&self.host, self.linux, workload, Writes::Unique, 0);
-        while self.simulation.report(self.linux).expect("it is on").living > 0 {
+        while self.simulation.report(&self.host, self.linux).expect("it is on").living > 0 {
             self.simulation.advance(&mut self.host, SECOND).expect("nothing fails");
         }
     }

@@ -52,6 +52,19 @@ pub enum Error {
         /// Pages that there are.
         pages: u32,
     },
+    /// A process reads or writes a file in a guest that has none: the process is killed.
+    #[error(
+        "VM {vm:?}: workload {workload} refers to file {file}, but a guest without memory management has no files; expected \
+         a guest of kind linux or windows. The process is killed"
+    )]
+    WorkloadFile {
+        /// Whose.
+        vm: String,
+        /// What it is called.
+        workload: String,
+        /// Number of the file.
+        file: u32,
+    },
     /// A workload that is not built in failed; what it raised is with whoever supplied it.
     #[error("workload {workload:?} failed: {reason}")]
     WorkloadFailed {

@@ -70,7 +70,7 @@ fn linux_guests_are_ballooned_and_go_on_working() {
     let numbers: std::collections::HashMap<_, _> = host.stats().into_iter().collect();
     assert_eq!(numbers["balloon_pops"], 0);
     for vm in ids {
-        let report = simulation.report(vm).unwrap();
+        let report = simulation.report(&host, vm).unwrap();
         assert!(report.operations > 1000 && report.killed == 0, "{report:?}");
     }
 }
@@ -83,7 +83,7 @@ fn time_may_be_cut_anywhere_with_guests_too() {
             let ns = cut.min(40 * SECOND - host.now_ns());
             simulation.advance(&mut host, ns).unwrap();
         }
-        let reports: Vec<_> = ids.iter().map(|vm| simulation.report(*vm).unwrap()).collect();
+        let reports: Vec<_> = ids.iter().map(|vm| simulation.report(&host, *vm).unwrap()).collect();
         (host.digest(&mut || Ok(())).unwrap(), reports)
     };
     assert_eq!(outcome(40 * SECOND), outcome(777_777_777));
@@ -189,7 +189,7 @@ fn a_process_that_ends_gives_its_memory_back() {
         }
         let after = memory(&host);
         assert_eq!((after.swapped, after.cache), (0, before.cache));
-        assert_eq!(simulation.report(vm).unwrap().living, 0);
+        assert_eq!(simulation.report(&host, vm).unwrap().living, 0);
     }
 }
 
@@ -200,7 +200,7 @@ fn what_a_process_had_stays_where_the_guest_manages_nothing() {
     let vm = host.power_on(guest(GuestKind::Default, "one", 64), &mut || Ok(())).unwrap();
     simulation.start(&host, vm, Box::new(Once(0..3000, SECOND)), Writes::Unique, 0);
     simulation.advance(&mut host, 5 * SECOND).unwrap();
-    assert_eq!(simulation.report(vm).unwrap().living, 0);
+    assert_eq!(simulation.report(&host, vm).unwrap().living, 0);
     assert_eq!(host.vm_stats(host.vm(vm), &mut || Ok(())).unwrap().allocated_pages, 3000);
 }
 
@@ -219,7 +219,7 @@ fn a_killed_process_gives_its_memory_back() {
     simulation.start(&host, vm, scan(0, 40 * MIB), Writes::Unique, 12 * SECOND);
     simulation.start(&host, vm, scan(100 * MIB, 20 * MIB), Writes::Unique, 14 * SECOND);
     simulation.advance(&mut host, 30 * SECOND).unwrap();
-    let report = simulation.report(vm).unwrap();
+    let report = simulation.report(&host, vm).unwrap();
     assert_eq!((report.killed, report.living), (1, 1), "{report:?}");
     let (memory, counts) = host.guest_memory(vm);
     let anonymous = memory.unwrap().anonymous / MIB;

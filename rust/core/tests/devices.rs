@@ -89,11 +89,11 @@ fn live(host: &mut Host, vm: VmId, seconds: u64) -> GuestReport {
     let mut simulation = simulation();
     simulation.start(host, vm, Box::new(Busy), Writes::Same, 0);
     simulation.advance(host, SECOND).unwrap();
-    let before = simulation.report(vm).unwrap();
+    let before = simulation.report(host, vm).unwrap();
     assert_eq!((before.packets, before.dropped), (0, 0));
     simulation.advance(host, seconds * SECOND).unwrap();
     host.audit(&mut || Ok(())).unwrap();
-    let mut report = simulation.report(vm).unwrap();
+    let mut report = simulation.report(host, vm).unwrap();
     report.operations -= before.operations;
     report
 }
@@ -188,7 +188,7 @@ fn buffers_that_are_gone_come_back() {
     let fresh = power_on(&mut host, "fresh", 50, nic(100, 100));
     simulation.advance(&mut host, 2 * SECOND).unwrap();
     assert_eq!(host.memory().vm(fresh).counts.zero_fills, 20);
-    assert_eq!(simulation.report(fresh).unwrap().packets, 200);
+    assert_eq!(simulation.report(&host, fresh).unwrap().packets, 200);
     host.power_off(fresh);
     simulation.advance(&mut host, SECOND).unwrap();
     host.audit(&mut || Ok(())).unwrap();
@@ -201,12 +201,12 @@ fn without_memory_packets_are_dropped_and_the_guest_stands() {
     fill_low(&mut host, 1000);
     let mut simulation = simulation();
     simulation.advance(&mut host, 3 * SECOND).unwrap();
-    let report = simulation.report(vm).unwrap();
+    let report = simulation.report(&host, vm).unwrap();
     assert_eq!((report.packets, report.dropped, report.held_s), (0, 2000, 2));
     let low = host.find("low").unwrap().id;
     host.power_off(low);
     simulation.advance(&mut host, SECOND).unwrap();
-    assert_eq!(simulation.report(vm).unwrap().packets, 1000);
+    assert_eq!(simulation.report(&host, vm).unwrap().packets, 1000);
 }
 
 /// A Linux guest that reads and writes files more than its memory holds.
@@ -225,7 +225,8 @@ fn at_files(disk: Option<DmaConfig>, mode: IoMode, seconds: u64) -> (Host, VmId,
     simulation.start(&host, vm, Box::new(files), Writes::Unique, 11 * SECOND);
     simulation.advance(&mut host, seconds * SECOND).unwrap();
     host.audit(&mut || Ok(())).unwrap();
-    (host, vm, simulation.report(vm).unwrap())
+    let report = simulation.report(&host, vm).unwrap();
+    (host, vm, report)
 }
 
 #[test]
@@ -268,11 +269,11 @@ fn a_linux_guest_gives_buffers_after_boot_and_keeps_them() {
     let mut simulation = simulation();
     simulation.advance(&mut host, 3 * SECOND).unwrap();
     let booting = host.guest_memory(vm).0.unwrap();
-    assert_eq!(simulation.report(vm).unwrap().packets, 0);
+    assert_eq!(simulation.report(&host, vm).unwrap().packets, 0);
     simulation.advance(&mut host, 3 * SECOND).unwrap();
     let booted = host.guest_memory(vm).0.unwrap();
     assert_eq!(booted.kernel - booting.kernel, 20);
-    assert_eq!(simulation.report(vm).unwrap().packets, 400, "a second is over before they are given");
+    assert_eq!(simulation.report(&host, vm).unwrap().packets, 400, "a second is over before they are given");
     assert_eq!(host.memory().vm(vm).counts.zero_fills as u32, booted.kernel + booted.cache);
 }
 
@@ -333,7 +334,7 @@ fn end(stretches: &[u64]) -> (u128, Vec<GuestReport>, Vec<IoCounts>, Vec<Counts>
         simulation.advance(&mut host, stretch * (SECOND / 10)).unwrap();
     }
     host.audit(&mut || Ok(())).unwrap();
-    let reports = vms.iter().map(|vm| simulation.report(*vm).unwrap()).collect();
+    let reports = vms.iter().map(|vm| simulation.report(&host, *vm).unwrap()).collect();
     let io = vms.iter().map(|vm| *host.io_counts(*vm)).collect();
     let counts = vms.iter().map(|vm| host.memory().vm(*vm).counts).collect();
     (host.digest(&mut || Ok(())).unwrap(), reports, io, counts)

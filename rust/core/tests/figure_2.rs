@@ -97,7 +97,7 @@ fn throughput(server: &Server, costs: CostConfig, way: Way, mib: u32, work: u64)
     }
     simulation.advance(&mut host, BEGIN_S * SECOND).unwrap();
     let mut until = |least: u64| loop {
-        let operations = simulation.report(vm).map_or(0, |report| report.operations);
+        let operations = simulation.report(&host, vm).map_or(0, |report| report.operations);
         if operations >= least {
             return (operations, host.now_ns());
         }
@@ -153,7 +153,7 @@ fn a_kernel_needs_its_own_pages() {
     let toucher = Toucher::new(toucher, Seed([9; 32]).stream("workload", 0)).unwrap();
     simulation.start(&host, vm, Box::new(toucher), Writes::Unique, 0);
     simulation.advance(&mut host, 30 * SECOND).unwrap();
-    let before_ns = simulation.report(vm).unwrap().pressure.full_ns;
+    let before_ns = simulation.report(&host, vm).unwrap().pressure.full_ns;
     for max_pages in [8, 64 * MIB] {
         host.configure(vm, VmChanges { max_pages: Some(max_pages), ..VmChanges::default() }).unwrap();
     }
@@ -161,7 +161,7 @@ fn a_kernel_needs_its_own_pages() {
     // A quarter of its 2048 pages of code and data, the process's 16 pages, and a table or two.
     let stats = host.vm_stats(host.vm(vm), &mut || Ok(())).unwrap();
     assert!((512..512 + 30).contains(&stats.counts.page_ins), "{:?}", stats.counts);
-    let stood_ns = simulation.report(vm).unwrap().pressure.full_ns - before_ns;
+    let stood_ns = simulation.report(&host, vm).unwrap().pressure.full_ns - before_ns;
     assert!(stood_ns > 512 * 82_000, "{stood_ns}");
 }
 

@@ -85,8 +85,8 @@ fn simulation(processors: u32) -> Simulation {
     Simulation::new(SimulationConfig { processors, costs: COSTS }).unwrap()
 }
 
-fn operations(simulation: &Simulation, vm: VmId) -> u64 {
-    simulation.report(vm).unwrap().operations
+fn operations(simulation: &Simulation, host: &Host, vm: VmId) -> u64 {
+    simulation.report(host, vm).unwrap().operations
 }
 
 #[test]
@@ -97,8 +97,11 @@ fn operations_a_second_are_what_they_cost() {
     simulation.advance(&mut host, SECOND).unwrap();
     // 50 zero-fills, then 2000 ns each.
     let due = (SECOND - 50_000) / 2000;
-    assert!((due..due + 2).contains(&operations(&simulation, vm)), "one that is begun is served whole");
-    let report = simulation.report(vm).unwrap();
+    assert!(
+        (due..due + 2).contains(&operations(&simulation, &host, vm)),
+        "one that is begun is served whole"
+    );
+    let report = simulation.report(&host, vm).unwrap();
     assert!((2000..=2125).contains(&report.latencies.permille(500).unwrap()));
     assert!((12_000..=12_750).contains(&report.latencies.permille(1000).unwrap()), "ten zero-fills");
     assert_eq!((report.pressure.some_ns, report.living), (0, 1));
@@ -114,7 +117,7 @@ fn processors_are_shared_alike() {
         }
         simulation.advance(&mut host, 2 * SECOND).unwrap();
         for vm in ids {
-            let share = operations(&simulation, vm) as f64 / (2.0 * SECOND as f64 / 2000.0);
+            let share = operations(&simulation, &host, vm) as f64 / (2.0 * SECOND as f64 / 2000.0);
             assert!((share - part).abs() < 0.002, "{vms} on {processors}: {share}");
         }
     }
@@ -128,7 +131,7 @@ fn processes_of_a_guest_share_its_one_processor() {
         simulation.start(&host, vm, Rounds::new(50, 100, Access::Read), Writes::Unique, 0);
     }
     simulation.advance(&mut host, SECOND).unwrap();
-    let share = operations(&simulation, vm) as f64 * 2000.0 / SECOND as f64;
+    let share = operations(&simulation, &host, vm) as f64 * 2000.0 / SECOND as f64;
     assert!((share - 1.0).abs() < 0.002, "{share}");
 }
 
@@ -138,10 +141,10 @@ fn a_delayed_process_begins_then() {
     let vm = power_on(&mut host, "one", 10);
     simulation.start(&host, vm, Rounds::new(10, 10, Access::Read), Writes::Unique, 3 * SECOND);
     simulation.advance(&mut host, 3 * SECOND).unwrap();
-    assert_eq!(operations(&simulation, vm), 0);
+    assert_eq!(operations(&simulation, &host, vm), 0);
     simulation.advance(&mut host, SECOND).unwrap();
     let due = (SECOND - 10_000) / 2000;
-    assert!((due..due + 2).contains(&operations(&simulation, vm)));
+    assert!((due..due + 2).contains(&operations(&simulation, &host, vm)));
 }
 
 /// Two guests whose memory does not fit the machine: they page.
@@ -166,7 +169,7 @@ fn crowded() -> (Host, Simulation, Vec<VmId>) {
 }
 
 fn outcome(host: &mut Host, simulation: &Simulation, ids: &[VmId]) -> (u128, Vec<GuestReport>) {
-    let reports = ids.iter().map(|vm| simulation.report(*vm).unwrap()).collect();
+    let reports = ids.iter().map(|vm| simulation.report(host, *vm).unwrap()).collect();
     (host.digest(&mut || Ok(())).unwrap(), reports)
 }
 
@@ -207,7 +210,7 @@ fn who_finds_no_memory_stands_and_loses_time() {
     let vm = power_on(&mut host, "one", 50);
     simulation.start(&host, vm, Rounds::new(50, 100, Access::Write), Writes::Unique, 0);
     simulation.advance(&mut host, 4 * SECOND).unwrap();
-    let report = simulation.report(vm).unwrap();
+    let report = simulation.report(&host, vm).unwrap();
     assert_eq!(report.operations, 3);
     let stood = report.pressure;
     assert!(stood.some_ns > 3 * SECOND + SECOND / 2 && stood.some_ns == stood.full_ns, "{stood:?}");
@@ -254,7 +257,7 @@ fn a_workload_that_yields_nothing_is_refused_and_time_goes_on() {
     // Each time at the moment of the error: after a zero-fill, a reference and nothing else.
     assert_eq!(host.now_ns(), 1100);
     simulation.advance(&mut host, SECOND).unwrap();
-    assert_eq!((simulation.report(vm).unwrap().living, host.now_ns()), (0, SECOND + 1100));
+    assert_eq!((simulation.report(&host, vm).unwrap().living, host.now_ns()), (0, SECOND + 1100));
 }
 
 #[test]
@@ -269,7 +272,7 @@ fn a_reference_beyond_the_guest_is_an_error() {
     assert_eq!(host.now_ns(), 10 * 1100 + 1000);
     // Everybody else goes on.
     simulation.advance(&mut host, SECOND).unwrap();
-    let report = simulation.report(vm).unwrap();
+    let report = simulation.report(&host, vm).unwrap();
     assert_eq!((report.killed, report.living, host.now_ns()), (1, 0, SECOND + 12_000));
 }
 
@@ -330,7 +333,7 @@ fn nobody_waits_for_what_was_not_asked_for_yet() {
             simulation.start(&host, *vm, Box::new(Cold(0)), Writes::Unique, delay_ns);
         }
         simulation.advance(&mut host, 25 * SECOND).unwrap();
-        ids.into_iter().map(|vm| operations(&simulation, vm)).min().unwrap()
+        ids.into_iter().map(|vm| operations(&simulation, &host, vm)).min().unwrap()
     };
     let alone = operations(1);
     assert!((985..=1000).contains(&alone), "{alone}");
@@ -381,7 +384,7 @@ fn an_error_is_made_at_its_moment() {
     }
     assert_eq!((stopped, host.now_ns()), (moments.to_vec(), 5 * SECOND));
     // Everybody else has lost nothing by it but the turns that those had who failed.
-    let share = operations(&simulation, vm) as f64 * 2000.0 / (5.0 * SECOND as f64);
+    let share = operations(&simulation, &host, vm) as f64 * 2000.0 / (5.0 * SECOND as f64);
     assert!((0.99..=1.0).contains(&share), "{share}");
 }
 
@@ -409,10 +412,10 @@ fn time_that_passes_for_the_host_alone_is_slept_through() {
     let vm = power_on(&mut host, "one", 50);
     simulation.start(&host, vm, Rounds::new(50, 1000, Access::Read), Writes::Unique, 0);
     simulation.advance(&mut host, SECOND).unwrap();
-    let before = operations(&simulation, vm);
+    let before = operations(&simulation, &host, vm);
     host.advance(5 * SECOND).unwrap();
     simulation.advance(&mut host, SECOND / 10).unwrap();
     let due = SECOND / 10 / 2000;
-    let done = operations(&simulation, vm) - before;
+    let done = operations(&simulation, &host, vm) - before;
     assert!((due - 1..due + 2).contains(&done), "{done}");
 }

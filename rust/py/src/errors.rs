@@ -123,7 +123,9 @@ fn class_name(error: &Error) -> &'static str {
         Error::TargetOutOfRange { .. } | Error::TargetsOvercommitted { .. } | Error::PolicyFailed { .. } => {
             "PolicyError"
         }
-        Error::WorkloadStands { .. } | Error::WorkloadFailed { .. } => "WorkloadError",
+        Error::WorkloadStands { .. } | Error::WorkloadFile { .. } | Error::WorkloadFailed { .. } => {
+            "WorkloadError"
+        }
         Error::Blocked { .. } => "VmBlockedError",
         Error::NothingDivided | Error::LedgerOff | Error::Forgotten { .. } => "ConfigError",
         Error::Invariant { .. } => "InvariantError",

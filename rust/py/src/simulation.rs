@@ -111,8 +111,12 @@ impl Simulation {
     fn report<'py>(&self, py: Python<'py>, host: &Host, vm: VmRef) -> PyResult<Bound<'py, PyDict>> {
         let guard = self.core.try_lock().map_err(|_| busy(py))?;
         let simulation: &CoreSimulation = &guard;
-        let report = host.call(py, |host, _| Ok(simulation.report(find(host, &vm)?)))?.unwrap_or_default();
+        let (report, serial) = host.call(py, |host, _| {
+            let id = find(host, &vm)?;
+            Ok((simulation.report(host, id).unwrap_or_default(), host.vm(id).serial))
+        })?;
         let facts = PyDict::new(py);
+        facts.set_item("serial", serial)?;
         facts.set_item("operations", report.operations)?;
         facts.set_item("stall_some_ns", report.pressure.some_ns)?;
         facts.set_item("stall_full_ns", report.pressure.full_ns)?;

@@ -86,6 +86,8 @@ pub enum Dealt {
     Served,
     /// There is neither memory nor swap space for it: the process is killed.
     Killed,
+    /// The guest has nothing that it could refer to: the process is killed, and whoever wrote it has made a mistake.
+    Unknown,
 }
 
 /// A guest's operating system: how it manages its own memory. The balloon driver allocates in it (§3.2), and which page
@@ -124,7 +126,7 @@ pub trait GuestOs: Send + Sync + Debug {
     fn fault(&mut self, reference: Ref, random: &mut Stream, steps: &mut Vec<Step>) -> Dealt {
         let _ = (random, steps);
         // Without files there is nothing to read or write, and nothing to wait for.
-        if reference.is_access() { Dealt::Killed } else { Dealt::Served }
+        if reference.is_access() { Dealt::Unknown } else { Dealt::Served }
     }
 
     /// A process is through with these pages of memory, or has been killed: what they held is lost. Neither takes time.

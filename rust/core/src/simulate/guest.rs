@@ -9,7 +9,7 @@ use crate::balloon::Dealt;
 use crate::config::Reach;
 use crate::error::Error;
 use crate::host::{Host, Vm};
-use crate::reference::{Step, Touch};
+use crate::reference::{Ref, Step, Touch, Wish};
 use crate::types::VmId;
 use crate::workload::Then;
 
@@ -118,7 +118,7 @@ impl Guest {
             touches.clear();
             let translated = world.host.guest_os(self.vm).0.translate(&process.waiting()[..most], touches);
             if translated == 0 {
-                self.ask_guest(number, world);
+                self.ask_guest(number, world)?;
             } else if !self.play(number, touches, world, until_ns)? {
                 return Ok(());
             }
@@ -202,9 +202,9 @@ impl Guest {
     }
 
     /// Lets the guest deal with a reference that does not translate.
-    fn ask_guest(&mut self, number: usize, world: &mut World<'_>) {
+    fn ask_guest(&mut self, number: usize, world: &mut World<'_>) -> Result<(), Error> {
         let process = &mut self.processes[number];
-        let Some(reference) = process.waiting().first().copied() else { return };
+        let Some(reference) = process.waiting().first().copied() else { return Ok(()) };
         let (os, random) = world.host.guest_os(self.vm);
         match os.fault(reference, random, &mut self.pending) {
             // One that names no page is through when the steps are.
@@ -213,6 +213,11 @@ impl Guest {
                 process.end(Fate::Killed);
                 self.free_memory(number, world.host);
             }
+            Dealt::Unknown => {
+                process.end(Fate::Killed);
+                let workload = process.workload.name().to_string();
+                return Err(unknown(world.host.vm(self.vm), workload, reference));
+            }
         }
         let process = &mut self.processes[number];
         process.compute(world.costs.fault_ns);
@@ -220,6 +225,7 @@ impl Guest {
         if self.pending.is_empty() {
             self.settle(world);
         }
+        Ok(())
     }
 
     /// Gives the guest back the memory of a process that is through. Of one that ended, what lies within the memory of those
@@ -231,6 +237,19 @@ impl Guest {
         let os = host.guest_os(self.vm).0;
         for pages in without(process.memory(), kept) {
             os.take_memory_back(pages);
+        }
+    }
+}
+
+/// What a process referred to that its guest knows nothing of.
+fn unknown(vm: &Vm, workload: String, reference: Ref) -> Error {
+    let (vm, pages) = (vm.name.clone(), vm.pages);
+    match reference.wish() {
+        Wish::Memory { page, .. } | Wish::Free { page } => {
+            Error::WorkloadBeyond { vm, workload, page: page.into(), pages }
+        }
+        Wish::Block { file, .. } | Wish::Delete { file } | Wish::Flush { file } | Wish::Look { file } => {
+            Error::WorkloadFile { vm, workload, file }
         }
     }
 }

@@ -190,10 +190,10 @@ impl Simulation {
         host.config().seed.stream("workload", serial)
     }
 
-    /// What became of the processes of a virtual machine; none if it is not known.
+    /// What became of the processes of a virtual machine since it was powered on; none if it is not known yet.
     #[must_use]
-    pub fn report(&self, vm: VmId) -> Option<GuestReport> {
-        let guest = self.guests.iter().find(|guest| guest.vm == vm)?;
+    pub fn report(&self, host: &Host, vm: VmId) -> Option<GuestReport> {
+        let guest = self.guests.iter().find(|guest| guest.serial == host.vm(vm).serial)?;
         let mut report = guest.report.clone();
         for process in &guest.processes {
             report.operations += process.operations;

@@ -96,7 +96,7 @@ impl World {
             let dealt = os.lock().unwrap().fault(one, &mut self.random, &mut steps);
             self.perform(&steps);
             os.lock().unwrap().settle();
-            if dealt == Dealt::Killed {
+            if dealt != Dealt::Served {
                 return dealt;
             }
             os.lock().unwrap().translate(&[one], &mut touches);
