@@ -1,4 +1,4 @@
-"""Grades: three classroom scenarios that show within a second what a policy is good for.
+"""Grades: three classroom scenarios that show within two seconds what a policy is good for.
 
 Four virtual machines with a floor and a cap, on a host that is short for them: *grows*, one grows
 and then frees; *together*, all grow together; *parting*, two stop while two go on. Each check says
