@@ -1,4 +1,4 @@
-"""Parameters of a figure with one of them moved."""
+"""Which parameters of a figure are fitted, and the same with one of them moved."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def moved(parameters: _Parameters, name: str, factor: float) -> _Parameters:
     number = round(value * factor) if isinstance(value, int) else value * factor
     changed: _Parameters = dataclasses.replace(parameters, **{name: number})  # type: ignore[type-var]
     return changed
+
+
+def fitted(parameters: type) -> list[str]:
+    """Names of the parameters that are fitted so that a figure can be drawn."""
+    return [field.name for field in dataclasses.fields(parameters) if field.metadata["calibrated"]]

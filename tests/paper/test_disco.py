@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from esxcore.paper import Kind, Laboratory, Reproduction, disco, real_guests, reproduce
+from moved import fitted
 
-CALIBRATED = [
-    field.name for field in dataclasses.fields(disco.Parameters) if field.metadata["calibrated"]
-]
+CALIBRATED = fitted(disco.Parameters)
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,9 @@ import pytest
 
 from esxcore.paper import Kind, Laboratory, Reproduction, fig1, reproduce
 from esxcore.paper.drawing import draw
+from moved import fitted
 
-CALIBRATED = [
-    field.name for field in dataclasses.fields(fig1.Parameters) if field.metadata["calibrated"]
-]
+CALIBRATED = fitted(fig1.Parameters)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +13,7 @@ import esxcore
 from esxcore.errors import DataError
 from esxcore.paper import Kind, Laboratory, Reproduction, fig2
 from esxcore.paper.small_vm import Curve, Load, Measured, Piece, Point, Run, Way, run
-from moved import moved
+from moved import fitted, moved
 
 CLAIMS = {
     "throughput rises with size": "no tolerance: a fifth and more from size to size",
@@ -246,7 +245,4 @@ def test_no_mechanism_of_files_is_fitted(factor: float) -> None:
 
 
 def test_all_that_is_fitted_is_moved() -> None:
-    fitted = [
-        each.name for each in dataclasses.fields(fig2.Parameters) if each.metadata["calibrated"]
-    ]
-    assert fitted == ["op_time_us", "spread_s", "file_count"]
+    assert fitted(fig2.Parameters) == ["op_time_us", "spread_s", "file_count"]

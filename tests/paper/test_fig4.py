@@ -11,10 +11,9 @@ import pytest
 import esxcore
 from esxcore.paper import Kind, Laboratory, Reproduction, fig4, identical, real_guests, reproduce
 from esxcore.paper.identical import IdenticalGuests, expected, seen, seen_since_written
+from moved import fitted
 
-CALIBRATED = [
-    field.name for field in dataclasses.fields(fig4.Parameters) if field.metadata["calibrated"]
-]
+CALIBRATED = fitted(fig4.Parameters)
 
 
 @pytest.fixture(scope="module")

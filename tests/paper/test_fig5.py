@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from esxcore.paper import Kind, Laboratory, Reproduction, fig5, reproduce
+from moved import fitted
 
-CALIBRATED = [
-    field.name for field in dataclasses.fields(fig5.Parameters) if field.metadata["calibrated"]
-]
+CALIBRATED = fitted(fig5.Parameters)
 ROWS = {  # guests, MB in all, shared, reclaimed: the table as it is recalled
     "A": (10, 2048, 880, 673),
     "B": (9, 1846, 539, 345),

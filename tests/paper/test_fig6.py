@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from esxcore.paper import Laboratory, Reproduction, fig6
-from moved import moved
+from mechanisms import mechanism, mechanisms
+from moved import fitted, moved
 
 CLAIMS = {
     "the estimate is the maximum": "exact: the same numbers are compared",
@@ -27,13 +26,11 @@ def made() -> Reproduction:
 
 @pytest.mark.parametrize("text", CLAIMS)
 def test_mechanisms(made: Reproduction, text: str) -> None:
-    (claim,) = (claim for claim in made.claims if claim.text.startswith(text))
-    assert claim.verdict == "holds", claim
+    assert mechanism(made, text).verdict == "holds"
 
 
 def test_there_are_no_others(made: Reproduction) -> None:
-    found = [claim.text for claim in made.claims if claim.kind == "mechanism"]
-    assert len(found) == len(CLAIMS)
+    assert len(mechanisms(made)) == len(CLAIMS)
 
 
 def test_the_figure_has_the_papers_lines(made: Reproduction) -> None:
@@ -78,10 +75,7 @@ def test_for_any_seed(seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.8, 1.2])
-@pytest.mark.parametrize(
-    "name",
-    [each.name for each in dataclasses.fields(fig6.Parameters) if each.metadata["calibrated"]],
-)
+@pytest.mark.parametrize("name", fitted(fig6.Parameters))
 def test_no_mechanism_is_fitted(name: str, factor: float) -> None:
     """What was fitted may move by a fifth."""
     assert fig6.reproduce(Laboratory(), moved(fig6.Parameters(), name, factor)).failed == ()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from esxcore.paper import Laboratory, Reproduction, fig7
 from esxcore.paper.two_vms import equal_prices, machine_pages, slack_mib
-from moved import moved
+from mechanisms import mechanism, mechanisms
+from moved import fitted, moved
 
 FORM = "with the tax, targets are the closed form of what is active in the end"
 CLAIMS = {
@@ -33,13 +32,11 @@ def made() -> Reproduction:
 
 @pytest.mark.parametrize("text", CLAIMS)
 def test_mechanisms(made: Reproduction, text: str) -> None:
-    (claim,) = (claim for claim in made.claims if claim.text.startswith(text))
-    assert claim.verdict == "holds", claim
+    assert mechanism(made, text).verdict == "holds"
 
 
 def test_there_are_no_others(made: Reproduction) -> None:
-    found = [claim.text for claim in made.claims if claim.kind == "mechanism"]
-    assert len(found) == len(CLAIMS)
+    assert len(mechanisms(made)) == len(CLAIMS)
 
 
 def test_the_figure_has_the_papers_lines(made: Reproduction) -> None:
@@ -91,10 +88,7 @@ def test_for_any_seed(seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.8, 1.2])
-@pytest.mark.parametrize(
-    "name",
-    [each.name for each in dataclasses.fields(fig7.Parameters) if each.metadata["calibrated"]],
-)
+@pytest.mark.parametrize("name", fitted(fig7.Parameters))
 def test_no_mechanism_is_fitted(name: str, factor: float) -> None:
     """What was fitted may move by a fifth."""
     assert fig7.reproduce(Laboratory(), moved(fig7.Parameters(), name, factor)).failed == ()

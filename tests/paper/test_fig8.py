@@ -18,10 +18,9 @@ from esxcore.paper.five_servers import (
     FiveServers,
     closed_form,
 )
+from moved import fitted
 
-CALIBRATED = [
-    field.name for field in dataclasses.fields(fig8.Parameters) if field.metadata["calibrated"]
-]
+CALIBRATED = fitted(fig8.Parameters)
 
 
 @pytest.fixture(scope="module")

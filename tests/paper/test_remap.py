@@ -11,10 +11,9 @@ import pytest
 from esxcore import Costs
 from esxcore.paper import Kind, Laboratory, Reproduction, remap, reproduce, transfers
 from esxcore.paper.interactive import interactive
+from moved import fitted
 
-CALIBRATED = [
-    field.name for field in dataclasses.fields(remap.Parameters) if field.metadata["calibrated"]
-]
+CALIBRATED = fitted(remap.Parameters)
 SMALL = dataclasses.replace(
     remap.Parameters(), packets=100_000, many_s=12, cold=2000, cold_s=4, thresholds=(1, 16)
 )

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from esxcore.paper import Laboratory, Reproduction, tax
-from moved import moved
+from mechanisms import mechanism, mechanisms
+from moved import fitted, moved
 
 FEW = (0, 40, 75, 99)
 """Taxes of the everyday run."""
@@ -31,13 +32,11 @@ def made() -> Reproduction:
 
 @pytest.mark.parametrize("text", CLAIMS)
 def test_mechanisms(made: Reproduction, text: str) -> None:
-    (claim,) = (claim for claim in made.claims if claim.text.startswith(text))
-    assert claim.verdict == "holds", claim
+    assert mechanism(made, text).verdict == "holds"
 
 
 def test_there_are_no_others(made: Reproduction) -> None:
-    found = [claim.text for claim in made.claims if claim.kind == "mechanism"]
-    assert len(found) == len(CLAIMS)
+    assert len(mechanisms(made)) == len(CLAIMS)
 
 
 def test_each_tax_has_a_point(made: Reproduction) -> None:
@@ -62,10 +61,7 @@ def test_for_any_seed(seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.8, 1.2])
-@pytest.mark.parametrize(
-    "name",
-    [each.name for each in dataclasses.fields(tax.Parameters) if each.metadata["calibrated"]],
-)
+@pytest.mark.parametrize("name", fitted(tax.Parameters))
 def test_no_mechanism_is_fitted(name: str, factor: float) -> None:
     """What was fitted may move by a fifth."""
     parameters = moved(few(tax.Parameters()), name, factor)

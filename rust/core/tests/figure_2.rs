@@ -164,26 +164,3 @@ fn a_kernel_needs_its_own_pages() {
     let stood_ns = simulation.report(&host, vm).unwrap().pressure.full_ns - before_ns;
     assert!(stood_ns > 512 * 82_000, "{stood_ns}");
 }
-
-#[test]
-#[ignore = "prints the table of both workloads and presets of costs: minutes"]
-fn table() {
-    for (name, server, work) in
-        [("dbench", dbench(40), [400_000, 400_000]), ("files", Some(Server::Files(4)), [900_000, 100_000])]
-    {
-        let Some(server) = server else { continue };
-        for (preset, costs) in CostConfig::PRESETS {
-            for mib in SIZES {
-                let work = work[usize::from(preset == "2002")];
-                let [native, ballooned, paged] = row(&server, costs, mib, [work, work / 10]);
-                let less = |one: f64| (one / native - 1.0) * 100.0;
-                println!(
-                    "{name} {preset} {mib} MiB: {native:.1} native, {ballooned:.1} ({:+.2} %) ballooned, \
-                     {paged:.1} ({:+.1} %) paged",
-                    less(ballooned),
-                    less(paged)
-                );
-            }
-        }
-    }
-}
