@@ -23,7 +23,6 @@ from esxcore.plot.style import (
     SKY,
     add_heading,
     add_legend,
-    drawable,
     new_axes,
     over_time,
     own_style,
@@ -171,9 +170,7 @@ def _vm_memory(recording: Recording, position: int, ax: Axes) -> list[Artist]:
     ax.set_ylabel("memory (MiB)")
     most = max(float(below.max()), float(recording.vms["max_pages"][:, position].max()) / 256)
     ax.set_ylim(0, max(most, 1 / 256) * 1.04)
-    over_time(ax, minutes)
-    name = drawable(recording.vm_names[position])
-    ax.set_title(name, loc="left", fontsize=10, parse_math=False)
+    over_time(ax, minutes, recording.vm_names[position])
     return drawn
 
 

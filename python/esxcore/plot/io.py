@@ -16,7 +16,6 @@ from esxcore.plot.style import (
     ZERO,
     add_legend,
     draw_each,
-    drawable,
     new_axes,
     over_time,
 )
@@ -91,7 +90,5 @@ def _io(recording: Recording, position: int, ax: Axes) -> list[Artist]:
     ax.set_yscale("symlog", linthresh=_LINEAR)
     ax.set_ylabel("pages/s")
     ax.set_ylim(0, most * 2)
-    over_time(ax, minutes)
-    name = drawable(recording.vm_names[position])
-    ax.set_title(name, loc="left", fontsize=10, parse_math=False)
+    over_time(ax, minutes, recording.vm_names[position])
     return drawn

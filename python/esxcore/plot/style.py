@@ -66,8 +66,10 @@ def finish(ax: Axes, minutes: NDArray[np.float64], drawn: list[Artist], corner: 
     add_legend(ax, drawn, loc=corner)
 
 
-def over_time(ax: Axes, minutes: NDArray[np.float64]) -> None:
-    """Gives axes over virtual time their label, limits and grid."""
+def over_time(ax: Axes, minutes: NDArray[np.float64], name: str | None = None) -> None:
+    """Gives axes over virtual time their label, limits and grid, and the name of what they show."""
+    if name is not None:
+        ax.set_title(drawable(name), loc="left", fontsize=10, parse_math=False)
     ax.set_xlabel("virtual time (minutes)")
     ax.set_xlim(0, max(float(minutes[-1]), 1 / 60))
     ax.grid(visible=True, color="0.9", linewidth=0.8)

@@ -15,7 +15,6 @@ from esxcore.plot.style import (
     SHARED,
     add_legend,
     draw_each,
-    drawable,
     new_axes,
     over_time,
 )
@@ -86,7 +85,5 @@ def _throughput(recording: Recording, position: int, ax: Axes) -> list[Artist]:
     (line,) = ax.plot(minutes, rate, color=SHARED, linewidth=1.4, label="operations a second")
     ax.set_ylabel("operations/s")
     ax.set_ylim(0, most * 1.04)
-    over_time(ax, minutes)
-    name = drawable(recording.vm_names[position])
-    ax.set_title(name, loc="left", fontsize=10, parse_math=False)
+    over_time(ax, minutes, recording.vm_names[position])
     return [line, layer]
